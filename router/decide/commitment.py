@@ -1,0 +1,260 @@
+"""Commitment: which replicas are to carry the load, as power systems commit units.
+
+Pure and without memory: the caller passes the set in force and gets the set to have. A set is
+priced by filling its members in merit order, because that is what dispatch will do with it.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fleet.physics import Mix, dynamic_watts
+from fleet.profile import Profile
+
+_MAX_ENUMERATED_SETS = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lot:
+    """Interchangeable replicas: one profile, one price, one share already taken.
+
+    Attributes:
+        members: Addresses, the ones to take first in front.
+        profile: Of each member.
+        mix: Of the model that is being planned.
+        price_ratio: Multiplier on joules.
+        merit_joules: Priced joules of a mean request at the operating point; orders the lots.
+        capacity_requests_per_second: Of each member at its operating point B*.
+        used_ratio: Share of that capacity that other models have taken.
+    """
+
+    members: tuple[str, ...]
+    profile: Profile
+    mix: Mix
+    price_ratio: float
+    merit_joules: float
+    capacity_requests_per_second: float
+    used_ratio: float = 0.0
+
+    @property
+    def free_requests_per_second(self) -> float:
+        """What one member can still take."""
+        return self.capacity_requests_per_second * (1.0 - self.used_ratio)
+
+    def added_watts(self, requests_per_second: float) -> float:
+        """Priced dynamic power that this rate adds to one member."""
+        base = self.capacity_requests_per_second * self.used_ratio
+        return self.price_ratio * (
+            dynamic_watts(self.profile, self.mix, requests_per_second=base + requests_per_second)
+            - dynamic_watts(self.profile, self.mix, requests_per_second=base)
+        )
+
+
+class _Cost(NamedTuple):
+    """Compared in this order: first serve the load, then save power, then leave idle watts out."""
+
+    shortfall_requests_per_second: float
+    added_watts: float
+    idle_watts: float
+
+
+Counts = tuple[int, ...]
+
+
+class _Pricer:
+    """Prices counts of members per lot, remembering what it has priced."""
+
+    def __init__(
+        self, lots: tuple[Lot, ...], *, mean_requests_per_second: float, design_ratio: float
+    ) -> None:
+        self._lots = lots
+        self._mean = mean_requests_per_second
+        self._design = mean_requests_per_second * design_ratio
+        self._full_watts = [lot.added_watts(lot.free_requests_per_second) for lot in lots]
+        self._known: dict[Counts, _Cost] = {}
+
+    def __call__(self, counts: Counts) -> _Cost:
+        cost = self._known.get(counts)
+        if cost is None:
+            cost = self._known[counts] = self._price(counts)
+        return cost
+
+    def _price(self, counts: Counts) -> _Cost:
+        remaining, watts, idle, capacity = self._mean, 0.0, 0.0, 0.0
+        for index, (lot, count) in enumerate(zip(self._lots, counts, strict=True)):
+            free = lot.free_requests_per_second
+            capacity += count * free
+            idle += count * lot.profile.power.idle_watts
+            taken = min(remaining, count * free)
+            full = math.floor(taken / free + 1e-9) if free > 0.0 else 0
+            part = max(0.0, taken - full * free)
+            watts += full * self._full_watts[index]
+            if part > 1e-9 * free:
+                watts += lot.added_watts(part)
+            remaining -= taken
+        return _Cost(max(0.0, self._design - capacity), watts, idle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentPolicy:
+    """How eagerly sets are changed.
+
+    Attributes:
+        reserve_deviations: Room kept, in standard deviations of the running batch.
+        gain_ratio: Part of its power a new set must save.
+        dwell_seconds: How long it must keep promising it.
+    """
+
+    reserve_deviations: float
+    gain_ratio: float
+    dwell_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """The committed set of one model, and the reasons for it.
+
+    Attributes:
+        addresses: Its members.
+        requests_per_second: The load it was chosen for.
+        design_ratio: Room over the mean that it was asked to have.
+        added_watts: Priced dynamic power predicted for it.
+        shortfall_requests_per_second: Load that even all replicas cannot carry.
+        better_since_seconds: Since when another set has promised enough to replace it, or None.
+    """
+
+    addresses: frozenset[str] = frozenset()
+    requests_per_second: float = 0.0
+    design_ratio: float = 1.0
+    added_watts: float = 0.0
+    shortfall_requests_per_second: float = 0.0
+    better_since_seconds: float | None = None
+
+
+def design_ratio(
+    lots: tuple[Lot, ...], *, requests_per_second: float, reserve_deviations: float
+) -> float:
+    """Room to keep: 1 + z / sqrt(B), B the batch that the load keeps running fleet-wide.
+
+    The number of requests in service of a Poisson stream is Poisson too, so its relative
+    deviation is 1 / sqrt(B). B is taken at the best lot's operating point (Little's law).
+    """
+    if not lots:
+        return 1.0
+    best = lots[0]
+    batch = max(1.0, requests_per_second * best.mix.output_tokens * best.profile.step.base_seconds)
+    return 1.0 + reserve_deviations / math.sqrt(batch)
+
+
+def commit(
+    lots: Iterable[Lot],
+    previous: Commitment,
+    policy: CommitmentPolicy,
+    *,
+    requests_per_second: float,
+    now_seconds: float,
+) -> Commitment:
+    """Choose the set for a load.
+
+    A set that cannot carry the load any more is replaced at once. One that can is replaced only
+    by a set that has saved `gain_ratio` of its power, or the same power with fewer idle watts, for
+    `dwell_seconds` on end.
+    """
+    ordered = tuple(sorted(lots, key=lambda lot: (lot.merit_joules, lot.members)))
+    room = design_ratio(
+        ordered,
+        requests_per_second=requests_per_second,
+        reserve_deviations=policy.reserve_deviations,
+    )
+    price = _Pricer(ordered, mean_requests_per_second=requests_per_second, design_ratio=room)
+    current = tuple(
+        sum(address in previous.addresses for address in lot.members) for lot in ordered
+    )
+    best = _cheapest(ordered, price, current)
+    better_since = _better_since(price(current), price(best), previous, policy, now_seconds)
+    chosen = best
+    if better_since is not None and now_seconds - better_since < policy.dwell_seconds:
+        chosen = current
+    if chosen == best:
+        better_since = None
+    cost = price(chosen)
+    return Commitment(
+        addresses=_members(ordered, chosen, previous.addresses),
+        requests_per_second=requests_per_second,
+        design_ratio=room,
+        added_watts=cost.added_watts,
+        shortfall_requests_per_second=cost.shortfall_requests_per_second,
+        better_since_seconds=better_since,
+    )
+
+
+def _better_since(
+    current: _Cost,
+    best: _Cost,
+    previous: Commitment,
+    policy: CommitmentPolicy,
+    now_seconds: float,
+) -> float | None:
+    """None: change now (the set in force does not carry the load). Else since when it is worse.
+
+    A set that is not worse is "worse since now", which the dwell then keeps in force.
+    """
+    if current.shortfall_requests_per_second > best.shortfall_requests_per_second:
+        return None
+    saves = best.added_watts < current.added_watts * (1.0 - policy.gain_ratio)
+    trims = best.added_watts <= current.added_watts and best.idle_watts < current.idle_watts
+    if (saves or trims) and previous.better_since_seconds is not None:
+        return previous.better_since_seconds
+    return now_seconds
+
+
+def _members(lots: tuple[Lot, ...], counts: Counts, previous: frozenset[str]) -> frozenset[str]:
+    """The first `count` members of each lot, those already committed before all others."""
+    chosen: list[str] = []
+    for lot, count in zip(lots, counts, strict=True):
+        ordered = sorted(lot.members, key=lambda address: address not in previous)
+        chosen.extend(ordered[:count])
+    return frozenset(chosen)
+
+
+def _cheapest(lots: tuple[Lot, ...], price: _Pricer, current: Counts) -> Counts:
+    """All sets where they are few; else steepest descent from the set in force and from a fill."""
+    sizes = [len(lot.members) for lot in lots]
+    if math.prod(size + 1 for size in sizes) <= _MAX_ENUMERATED_SETS:
+        return min(itertools.product(*(range(size + 1) for size in sizes)), key=price)
+    starts = [current, *_fills(sizes)]
+    return min((_descend(start, sizes, price) for start in starts), key=price)
+
+
+def _fills(sizes: list[int]) -> Iterator[Counts]:
+    """Starting points: everything, and each lot alone, so that no single lot is overlooked."""
+    yield tuple(sizes)
+    for only in range(len(sizes)):
+        yield tuple(size if index == only else 0 for index, size in enumerate(sizes))
+
+
+def _descend(start: Counts, sizes: list[int], price: _Pricer) -> Counts:
+    """Move to the cheapest neighbour until none is cheaper; strides halve from the lot's size."""
+    here = start
+    stride = max(sizes, default=1)
+    while stride >= 1:
+        best = min(_neighbours(here, sizes, stride), key=price, default=here)
+        if price(best) < price(here):
+            here = best
+        else:
+            stride //= 2
+    return here
+
+
+def _neighbours(counts: Counts, sizes: list[int], stride: int) -> Iterator[Counts]:
+    """Counts with one lot moved by `stride`, or `stride` exchanged between two lots."""
+    moves = [(index, sign * stride) for index in range(len(counts)) for sign in (1, -1)]
+    pairs = [((i, stride), (j, -stride)) for i, j in itertools.permutations(range(len(counts)), 2)]
+    for changes in [*((move,) for move in moves), *pairs]:
+        moved = list(counts)
+        for index, amount in changes:
+            moved[index] = min(sizes[index], max(0, moved[index] + amount))
+        if tuple(moved) != counts:
+            yield tuple(moved)

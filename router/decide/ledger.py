@@ -1,0 +1,159 @@
+"""The ledger of this router's own requests in flight: what no scrape can know in time.
+
+An account is kept per replica. A request is entered when it is picked and settled exactly once when
+its stream ends, however it ends; all sums of an account are then back to what they were.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class _Mark(NamedTuple):
+    """State of an account from `at_seconds` on."""
+
+    at_seconds: float
+    running: int
+    resident_tokens: float
+
+
+class Account:
+    """The own requests in flight on one replica.
+
+    Attributes:
+        running: Requests entered and not settled.
+        resident_tokens: KV tokens they hold on average over their lives (prompt + half the answer).
+        prefill_free_seconds: Monotonic time at which the prompts entered so far will be computed:
+            a fluid queue that grows by each prompt's prefill time and drains with the clock.
+    """
+
+    __slots__ = ("_marks", "prefill_free_seconds", "resident_tokens", "running")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.running = 0
+        self.resident_tokens = 0.0
+        self.prefill_free_seconds = 0.0
+        self._marks: deque[_Mark] = deque()
+
+    def at(self, at_seconds: float) -> tuple[int, float]:
+        """(running, resident_tokens) as they were at `at_seconds`.
+
+        A time before the remembered history gives the oldest state that is remembered.
+        """
+        for mark in reversed(self._marks):
+            if mark.at_seconds <= at_seconds:
+                return mark.running, mark.resident_tokens
+        if self._marks:
+            oldest = self._marks[0]
+            return oldest.running, oldest.resident_tokens
+        return self.running, self.resident_tokens
+
+    def change(
+        self, *, requests: int, resident_tokens: float, now_seconds: float, keep_seconds: float
+    ) -> None:
+        """Add to the sums and remember the state, forgetting what is older than `keep_seconds`."""
+        if not self._marks:
+            self._marks.append(_Mark(now_seconds - keep_seconds, self.running, 0.0))
+        self.running += requests
+        # Floating sums drift; an empty account holds nothing by definition.
+        self.resident_tokens = self.resident_tokens + resident_tokens if self.running else 0.0
+        marks = self._marks
+        marks.append(_Mark(now_seconds, self.running, self.resident_tokens))
+        horizon_seconds = now_seconds - keep_seconds
+        while len(marks) > 1 and marks[1].at_seconds <= horizon_seconds:
+            marks.popleft()
+
+
+class Ticket:
+    """One entered request. `settled` turns True once and for ever."""
+
+    __slots__ = ("account", "address", "resident_tokens", "settled", "started_seconds")
+
+    def __init__(
+        self, *, account: Account, address: str, resident_tokens: float, started_seconds: float
+    ) -> None:
+        """Bind the entry to its account."""
+        self.account = account
+        self.address = address
+        self.resident_tokens = resident_tokens
+        self.started_seconds = started_seconds
+        self.settled = False
+
+
+class Ledger:
+    """All accounts, by replica address."""
+
+    __slots__ = ("_accounts", "_keep_seconds", "entered_total", "settled_total")
+
+    def __init__(self, *, keep_seconds: float = 30.0) -> None:
+        """Remember each account's past for `keep_seconds`: longer than a fresh scrape is old."""
+        self._accounts: dict[str, Account] = {}
+        self._keep_seconds = keep_seconds
+        self.entered_total = 0
+        self.settled_total = 0
+
+    def account(self, address: str) -> Account:
+        """The account of a replica, opened when first asked for."""
+        account = self._accounts.get(address)
+        if account is None:
+            account = self._accounts[address] = Account()
+        return account
+
+    def enter(
+        self,
+        address: str,
+        *,
+        resident_tokens: float,
+        prefill_seconds: float,
+        now_seconds: float,
+    ) -> Ticket:
+        """Record the start of a request on `address`."""
+        account = self.account(address)
+        account.change(
+            requests=1,
+            resident_tokens=resident_tokens,
+            now_seconds=now_seconds,
+            keep_seconds=self._keep_seconds,
+        )
+        account.prefill_free_seconds = (
+            max(account.prefill_free_seconds, now_seconds) + prefill_seconds
+        )
+        self.entered_total += 1
+        return Ticket(
+            account=account,
+            address=address,
+            resident_tokens=resident_tokens,
+            started_seconds=now_seconds,
+        )
+
+    def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
+        """Record the end of a request. Returns False, and changes nothing, the second time."""
+        if ticket.settled:
+            return False
+        ticket.settled = True
+        account = ticket.account
+        account.change(
+            requests=-1,
+            resident_tokens=-ticket.resident_tokens,
+            now_seconds=now_seconds,
+            keep_seconds=self._keep_seconds,
+        )
+        if not account.running:
+            account.prefill_free_seconds = min(account.prefill_free_seconds, now_seconds)
+        self.settled_total += 1
+        return True
+
+    def keep_only(self, addresses: frozenset[str]) -> None:
+        """Close the accounts of replicas that are gone, once nothing runs on them any more."""
+        for address in [a for a in self._accounts if a not in addresses]:
+            if not self._accounts[address].running:
+                del self._accounts[address]
+
+    def running(self) -> int:
+        """Own requests in flight over all replicas."""
+        return self.entered_total - self.settled_total
+
+    def __iter__(self) -> Iterator[tuple[str, Account]]:
+        """All (address, account) pairs."""
+        return iter(self._accounts.items())

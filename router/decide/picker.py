@@ -1,0 +1,288 @@
+"""The router's mind: one object that is told what happens and answers what to do.
+
+It does no I/O and reads no clock: the shell tells it of snapshots, of seconds that pass and of
+requests that start and end. Production and the simulator run this same object. It is not thread
+safe and needs not be: `pick` decides and records without giving way in between, so two requests
+never both see the same free slot.
+"""
+
+from fleet.price import PriceBoard
+from fleet.snapshot import FleetSnapshot
+from fleet.topology import Fleet
+from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
+from router.decide.explain import Explanation, explain
+from router.decide.learning import Learner
+from router.decide.ledger import Ledger, Ticket
+from router.decide.outcome import Pick, PickReason, Rejection, RejectionReason
+from router.decide.policies import POLICIES, Choice, Question
+from router.decide.pool import Pool, build_groups
+from router.decide.request_facts import RequestFacts
+from router.decide.settings import DecideSettings
+from router.decide.unit import Demand, Unit
+from router.decide.workload import Workload
+
+
+class Picker:
+    """Decides where each request goes, and keeps the ledger of those that are in flight.
+
+    Attributes:
+        ledger: Own requests in flight.
+        workload: Estimates of each model's traffic.
+        learner: Gains that correct the prior profiles.
+    """
+
+    def __init__(self, fleet: Fleet, settings: DecideSettings) -> None:
+        """Start with a topology and nothing observed.
+
+        Raises:
+            KeyError: When `settings.policy` is not one of router.decide.policies.POLICIES.
+        """
+        self._settings = settings
+        self._policy = POLICIES[settings.policy]
+        self._fleet: Fleet | None = None
+        self._units: dict[str, Unit] = {}
+        self._pools: dict[str, Pool] = {}
+        self._commitments: dict[str, Commitment] = {}
+        self._sequence: dict[str, int] = {}
+        self.ledger = Ledger()
+        self.workload = Workload(settings)
+        self.learner = Learner()
+        self._adopt(fleet)
+
+    # What the shell tells
+
+    def observe(self, snapshot: FleetSnapshot, prices: PriceBoard, *, now_seconds: float) -> None:
+        """Take in a published snapshot: corrected loads, prices, counters, operating points."""
+        if snapshot.fleet is not self._fleet:
+            self._adopt(snapshot.fleet)
+        self.workload.observe(snapshot, now_seconds=now_seconds)
+        self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
+        for unit in self._units.values():
+            unit.profile = self.learner.profile(unit.backend)
+            unit.price_ratio = prices.ratio(unit.replica.domain, now_seconds=now_seconds)
+            unit.observe(
+                snapshot.of(unit.address),
+                self._settings.freshness,
+                self.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
+                now_seconds=now_seconds,
+            )
+        self._regroup(now_seconds)
+
+    def commit(self, *, now_seconds: float) -> None:
+        """Choose anew which replicas are to carry each model's load; about once a second.
+
+        Models with the fewest replicas choose first, and what they take of a shared replica is
+        not there for the others.
+        """
+        used: dict[str, float] = {}
+        for model in sorted(self._pools, key=lambda name: (len(self._pools[name].units), name)):
+            pool = self._pools[model]
+            previous = self._commitments.get(model, Commitment())
+            commitment = commit(
+                self._lots(pool, used, now_seconds),
+                previous,
+                self._commitment_policy(),
+                requests_per_second=max(
+                    self.workload.of(model).requests_per_second(now_seconds=now_seconds),
+                    1.0 / self._settings.rate_window_seconds,
+                ),
+                now_seconds=now_seconds,
+            )
+            self._commitments[model] = commitment
+            pool.committed = commitment.addresses
+            _take_shares(pool, commitment, used)
+
+    def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
+        """Choose a replica and enter the request in the ledger, or refuse.
+
+        Args:
+            facts: The request.
+            now_seconds: Monotonic time.
+            draw: Uniform in [0, 1), for the policies that want one.
+        """
+        question = self._question(facts, now_seconds=now_seconds, draw=draw)
+        if isinstance(question, Rejection):
+            return question
+        choice = self._policy(question)
+        if choice.reason is PickReason.LEAST_LATE and question.demand.sheddable:
+            return self._shed(choice, question)
+        self._sequence[facts.model] = question.sequence + 1
+        return self._record(facts, choice, question)
+
+    def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
+        """Record the end of a request, however it ended; False when it was settled before."""
+        return self.ledger.settle(ticket, now_seconds=now_seconds)
+
+    # What the shell asks
+
+    def models(self) -> tuple[str, ...]:
+        """Names of all served models, sorted."""
+        return tuple(sorted(self._pools))
+
+    def commitments(self) -> dict[str, Commitment]:
+        """The set in force for each model, with its reasons."""
+        return dict(self._commitments)
+
+    def units(self) -> tuple[Unit, ...]:
+        """All units, in declaration order."""
+        return tuple(self._units.values())
+
+    def explain(self, facts: RequestFacts, *, now_seconds: float) -> Explanation | Rejection:
+        """Say where a request would go now, and why not elsewhere; records nothing."""
+        question = self._question(facts, now_seconds=now_seconds, draw=0.5)
+        if isinstance(question, Rejection):
+            return question
+        return explain(question, self._policy(question), policy=self._settings.policy)
+
+    # Inside
+
+    def _adopt(self, fleet: Fleet) -> None:
+        """Build units and pools for a topology, keeping the accounts of replicas that stay."""
+        self._fleet = fleet
+        self._units = {
+            replica.address: Unit(
+                replica=replica,
+                backend=backend,
+                account=self.ledger.account(replica.address),
+                profile=self.learner.profile(backend),
+            )
+            for backend in fleet.backends
+            for replica in backend.replicas
+        }
+        self.ledger.keep_only(frozenset(self._units))
+        self._pools = {
+            model: Pool(
+                model=model,
+                units=[unit for unit in self._units.values() if model in unit.replica.models],
+            )
+            for model in fleet.models()
+        }
+        for kept in (self._commitments, self._sequence):
+            for model in set(kept) - set(self._pools):
+                del kept[model]
+        for model, pool in self._pools.items():
+            pool.committed = self._commitments.get(model, Commitment()).addresses
+            pool.groups = build_groups(pool.units, self.workload.of(model).mix(now_seconds=0.0))
+
+    def _regroup(self, now_seconds: float) -> None:
+        for model, pool in self._pools.items():
+            mix = self.workload.of(model).mix(now_seconds=now_seconds)
+            pool.groups = build_groups(pool.units, mix)
+
+    def _question(
+        self, facts: RequestFacts, *, now_seconds: float, draw: float
+    ) -> Question | Rejection:
+        pool = self._pools.get(facts.model)
+        if pool is None:
+            return Rejection(
+                RejectionReason.MODEL_NOT_FOUND,
+                f"The model '{facts.model}' does not exist or you do not have access to it.",
+                param="model",
+                code="model_not_found",
+            )
+        eligible = pool.healthy(facts.hints.subset)
+        if not eligible:
+            return Rejection(
+                RejectionReason.NO_HEALTHY_REPLICA,
+                f"No replica of the model '{facts.model}' is ready. Please try again later.",
+                code="service_unavailable",
+                retry_after_seconds=self._settings.retry_after_seconds,
+            )
+        return Question(
+            pool=pool,
+            eligible=eligible,
+            demand=self._demand(facts, now_seconds),
+            kv_limit_ratio=self._settings.kv_limit_ratio,
+            now_seconds=now_seconds,
+            draw=draw,
+            sequence=self._sequence.get(facts.model, 0),
+        )
+
+    def _demand(self, facts: RequestFacts, now_seconds: float) -> Demand:
+        workload = self.workload.of(facts.model)
+        prompt_tokens = (
+            float(facts.prompt_tokens)
+            if facts.prompt_tokens is not None
+            else facts.prompt_bytes / workload.bytes_per_token(now_seconds=now_seconds)
+        )
+        return Demand(
+            model=facts.model,
+            prompt_tokens=prompt_tokens,
+            output_tokens=workload.expected_output_tokens(facts, now_seconds=now_seconds),
+            mix=workload.mix(now_seconds=now_seconds),
+            ttft_objective_seconds=facts.hints.ttft_seconds,
+            tpot_objective_seconds=facts.hints.tpot_seconds,
+            sheddable=facts.hints.priority < 0,
+            subset=facts.hints.subset,
+        )
+
+    def _record(self, facts: RequestFacts, choice: Choice, question: Question) -> Pick:
+        unit, demand, now_seconds = choice.unit, question.demand, question.now_seconds
+        joules = unit.marginal_joules(demand) / unit.price_ratio
+        ticket = self.ledger.enter(
+            unit.address,
+            resident_tokens=demand.resident_tokens,
+            prefill_seconds=unit.prefill_seconds(demand),
+            now_seconds=now_seconds,
+        )
+        self.workload.of(facts.model).arrive(
+            facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
+        )
+        return Pick(unit.address, choice.reason, ticket, joules)
+
+    def _shed(self, choice: Choice, question: Question) -> Rejection:
+        """Refuse; the prompts already queued on the least late replica say when to come back."""
+        free = choice.unit.account.prefill_free_seconds - question.now_seconds
+        return Rejection(
+            RejectionReason.SHED,
+            "The service is at capacity and the request may be shed. Please try again later.",
+            code="rate_limit_exceeded",
+            retry_after_seconds=max(1.0, free),
+        )
+
+    def _commitment_policy(self) -> CommitmentPolicy:
+        settings = self._settings
+        return CommitmentPolicy(
+            reserve_deviations=settings.reserve_deviations,
+            gain_ratio=settings.commit_gain_ratio,
+            dwell_seconds=settings.commit_dwell_seconds,
+        )
+
+    def _lots(self, pool: Pool, used: dict[str, float], now_seconds: float) -> list[Lot]:
+        mix = self.workload.of(pool.model).mix(now_seconds=now_seconds)
+        lots = []
+        for group in pool.groups:
+            shares = sorted({round(used.get(unit.address, 0.0), 6) for unit in group.units})
+            for share in shares:
+                members = tuple(
+                    unit.address
+                    for unit in group.units
+                    if round(used.get(unit.address, 0.0), 6) == share
+                )
+                lots.append(
+                    Lot(
+                        members=members,
+                        profile=group.profile,
+                        mix=mix,
+                        price_ratio=group.price_ratio,
+                        merit_joules=group.merit_joules(
+                            prompt_tokens=mix.computed_prompt_tokens,
+                            output_tokens=mix.output_tokens,
+                        ),
+                        capacity_requests_per_second=group.capacity_requests_per_second,
+                        used_ratio=min(share, 1.0),
+                    )
+                )
+        return lots
+
+
+def _take_shares(pool: Pool, commitment: Commitment, used: dict[str, float]) -> None:
+    """Fill the committed members in merit order and note what each one's share comes to."""
+    remaining = commitment.requests_per_second
+    for group in sorted(pool.groups, key=lambda group: group.decode_joules_per_token):
+        for unit in group.units:
+            if unit.address in commitment.addresses and remaining > 0.0:
+                free_ratio = 1.0 - used.get(unit.address, 0.0)
+                taken = min(remaining, free_ratio * group.capacity_requests_per_second)
+                used[unit.address] = 1.0 - free_ratio + taken / group.capacity_requests_per_second
+                remaining -= taken

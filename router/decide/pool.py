@@ -1,0 +1,105 @@
+"""The replicas of one model, grouped by what makes them interchangeable to the decision."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from fleet.physics import (
+    Mix,
+    capacity_requests_per_second,
+    decode_joules_per_token,
+    largest_batch,
+    prefill_dynamic_joules,
+)
+from fleet.profile import Profile
+from router.decide.unit import Demand, Unit
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Units of one backend at one price.
+
+    Attributes:
+        units: Its members.
+        profile: Of each of them.
+        price_ratio: Multiplier on their joules.
+        batch: B*, the largest batch that keeps the guard at the model's mix.
+        decode_joules_per_token: At B*.
+        capacity_requests_per_second: Of one member at B*.
+    """
+
+    units: list[Unit]
+    profile: Profile
+    price_ratio: float
+    batch: float
+    decode_joules_per_token: float
+    capacity_requests_per_second: float
+
+    def merit_joules(self, *, prompt_tokens: float, output_tokens: float) -> float:
+        """Priced joules of a request at the group's operating point (DESIGN section 3)."""
+        prefill = prefill_dynamic_joules(self.profile, new_tokens=prompt_tokens)
+        return self.price_ratio * (self.decode_joules_per_token * output_tokens + prefill)
+
+
+@dataclass(slots=True, kw_only=True)
+class Pool:
+    """All units that serve one model.
+
+    Attributes:
+        model: Its name.
+        units: In declaration order.
+        groups: The same units, healthy ones only, by backend and price.
+        committed: Addresses that are to carry the load.
+    """
+
+    model: str
+    units: list[Unit]
+    groups: list[Group] = field(default_factory=list)
+    committed: frozenset[str] = frozenset()
+
+    def healthy(self, subset: frozenset[str] | None) -> list[Unit]:
+        """Units that may be picked, limited to `subset` when one is given."""
+        return [
+            unit
+            for unit in self.units
+            if unit.healthy and (subset is None or unit.address in subset)
+        ]
+
+    def in_merit_order(self, demand: Demand) -> list[Group]:
+        """The groups, fewest priced joules for this request first."""
+        return sorted(
+            self.groups,
+            key=lambda group: group.merit_joules(
+                prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
+            ),
+        )
+
+
+def build_groups(units: Iterable[Unit], mix: Mix) -> list[Group]:
+    """Group healthy units and compute each group's operating point at `mix`."""
+    members: dict[tuple[str, float], list[Unit]] = {}
+    for unit in units:
+        if unit.healthy:
+            members.setdefault((unit.backend.name, unit.price_ratio), []).append(unit)
+    return list(_groups(members.values(), mix))
+
+
+def _groups(members: Iterable[list[Unit]], mix: Mix) -> Iterator[Group]:
+    for units in members:
+        first = units[0]
+        objective = first.backend.objective
+        batch = largest_batch(
+            first.profile,
+            mix,
+            tpot_limit_seconds=objective.margin_ratio * objective.tpot_seconds,
+            max_running_requests=first.backend.max_running_requests,
+        )
+        yield Group(
+            units=units,
+            profile=first.profile,
+            price_ratio=first.price_ratio,
+            batch=batch,
+            decode_joules_per_token=decode_joules_per_token(first.profile, mix, batch=batch),
+            capacity_requests_per_second=capacity_requests_per_second(
+                first.profile, mix, batch=batch
+            ),
+        )

@@ -1,0 +1,40 @@
+"""Every number of the decision that an operator may change, with the reason for its default."""
+
+from dataclasses import dataclass, field
+
+from fleet.signals import FreshnessPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideSettings:
+    """Settings of the decision.
+
+    Attributes:
+        policy: Name of the picking policy (see router.decide.policies).
+        freshness: When a signal stops counting.
+        kv_limit_ratio: Predicted KV use beyond which a replica is full. vLLM preempts at 1.
+        default_output_tokens: Answer length assumed of a model before its counters tell.
+        default_bytes_per_token: Prompt bytes per token before calibration; English text in JSON
+            under common BPE vocabularies lies at 4 to 4.5.
+        rate_window_seconds: Time constant of the arrival-rate estimate. Long enough that a
+            Poisson stream of 10/s is known to 7 %, short enough to follow a diurnal slope.
+        length_window_seconds: Time constant of prompt and answer length estimates.
+        reserve_deviations: Standard deviations of the running batch (Poisson) for which committed
+            replicas keep room. Beyond it dispatch opens replicas by itself.
+        commit_gain_ratio: Part of the dynamic power a new set must save to replace the old one.
+        commit_dwell_seconds: How long it must keep promising that. With the gain above it is what
+            stops the set from flapping on the noise of the rate estimate.
+        retry_after_seconds: Told to callers that are refused for lack of a replica.
+    """
+
+    policy: str = "dispatch"
+    freshness: FreshnessPolicy = field(default_factory=FreshnessPolicy)
+    kv_limit_ratio: float = 0.9
+    default_output_tokens: float = 256.0
+    default_bytes_per_token: float = 4.2
+    rate_window_seconds: float = 20.0
+    length_window_seconds: float = 60.0
+    reserve_deviations: float = 1.5
+    commit_gain_ratio: float = 0.05
+    commit_dwell_seconds: float = 10.0
+    retry_after_seconds: float = 5.0

@@ -1,0 +1,236 @@
+"""A replica as dispatch sees it: its profile, its corrected load, and what a request would meet.
+
+"Corrected": scraped load as of the time it was scraped, plus own starts and minus own ends since.
+What remains after taking the own requests out is foreign load, which only the next scrape changes.
+"""
+
+from typing import NamedTuple
+
+from fleet.physics import (
+    Mix,
+    interference_seconds_per_request,
+    prefill_dynamic_joules,
+    step_dynamic_joules,
+)
+from fleet.profile import Profile
+from fleet.signals import FreshnessPolicy, SignalKind
+from fleet.snapshot import Signals
+from fleet.topology import Backend, Replica
+from router.decide.ledger import Account
+
+
+class Demand(NamedTuple):
+    """A request in the numbers that policies compare.
+
+    Attributes:
+        model: Name asked for.
+        prompt_tokens: Estimated length of the prompt.
+        output_tokens: Expected length of the answer(s).
+        mix: The model's present mean request.
+        ttft_objective_seconds: The request's own objective, or None: the backend's.
+        tpot_objective_seconds: Likewise.
+        sheddable: Whether it may be refused when no replica keeps the objective.
+        subset: Addresses the pick is limited to, or None for all.
+    """
+
+    model: str
+    prompt_tokens: float
+    output_tokens: float
+    mix: Mix
+    ttft_objective_seconds: float | None
+    tpot_objective_seconds: float | None
+    sheddable: bool
+    subset: frozenset[str] | None
+
+    @property
+    def resident_tokens(self) -> float:
+        """KV tokens it will hold, on average over its life."""
+        return self.prompt_tokens + 0.5 * self.output_tokens
+
+
+class Prediction(NamedTuple):
+    """What the request would meet on a replica.
+
+    Attributes:
+        tpot_seconds: At B + 1, prefill interference included.
+        ttft_seconds: Queue, pending prompts and own prefill.
+        kv_ratio: KV use once admitted.
+        lateness_ratio: The worst of prediction over limit; at most 1 when the guard passes.
+        limit: Which of the limits that is: "tpot", "ttft", "kv" or "slots".
+    """
+
+    tpot_seconds: float
+    ttft_seconds: float
+    kv_ratio: float
+    lateness_ratio: float
+    limit: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether every objective holds with its margin."""
+        return self.lateness_ratio <= 1.0
+
+
+class Unit:
+    """One replica's operating state; rebuilt readings, shared account.
+
+    Attributes:
+        replica: Its declaration.
+        backend: Its backend's.
+        account: The ledger's account of it.
+        profile: The prior, corrected by what was learned.
+        price_ratio: The capper's multiplier on its joules.
+        healthy: False only when a fresh reading says that it refuses connections.
+        observed: Whether any load or power reading of it is fresh.
+        foreign_running: Requests on it that are not ours.
+        kv_correction_tokens: Scraped KV use minus what the ledger believed at that time.
+        foreign_wait_seconds: Prefill time of requests that wait in its engine beyond our own.
+        waiting_requests: As scraped, or None.
+        kv_usage_ratio: As scraped, or None.
+        tokens_per_joule: As scraped (tokens/s over watts), or None.
+    """
+
+    __slots__ = (
+        "account",
+        "backend",
+        "foreign_running",
+        "foreign_wait_seconds",
+        "healthy",
+        "kv_capacity_tokens",
+        "kv_correction_tokens",
+        "kv_usage_ratio",
+        "observed",
+        "price_ratio",
+        "profile",
+        "replica",
+        "tokens_per_joule",
+        "waiting_requests",
+    )
+
+    def __init__(
+        self, *, replica: Replica, backend: Backend, account: Account, profile: Profile
+    ) -> None:
+        """A unit with nothing observed yet: the ledger alone."""
+        self.replica = replica
+        self.backend = backend
+        self.account = account
+        self.profile = profile
+        self.price_ratio = 1.0
+        self.kv_capacity_tokens = profile.kv_capacity_tokens
+        self.unobserve()
+
+    def unobserve(self) -> None:
+        """Fall back to the ledger alone: unknown load is neither zero nor saturation."""
+        self.healthy = True
+        self.observed = False
+        self.foreign_running = 0.0
+        self.kv_correction_tokens = 0.0
+        self.foreign_wait_seconds = 0.0
+        self.waiting_requests: float | None = None
+        self.kv_usage_ratio: float | None = None
+        self.tokens_per_joule: float | None = None
+
+    def observe(
+        self, signals: Signals, freshness: FreshnessPolicy, mix: Mix, *, now_seconds: float
+    ) -> None:
+        """Take in the newest readings; stale and missing ones leave the ledger alone."""
+        self.unobserve()
+
+        def fresh(kind: SignalKind) -> float | None:
+            return freshness.fresh_value(signals.get(kind), now_seconds=now_seconds)
+
+        healthy = fresh(SignalKind.HEALTHY_RATIO)
+        self.healthy = healthy is None or healthy >= 0.5  # noqa: PLR2004 - a ratio of yes and no
+        self.kv_capacity_tokens = _capacity(signals) or self.profile.kv_capacity_tokens
+        self.waiting_requests = fresh(SignalKind.WAITING_REQUESTS)
+        self.kv_usage_ratio = fresh(SignalKind.KV_USAGE_RATIO)
+        watts = fresh(SignalKind.POWER_WATTS)
+        tokens_per_second = fresh(SignalKind.GENERATION_TOKENS_PER_SECOND)
+        if watts and tokens_per_second is not None:
+            self.tokens_per_joule = tokens_per_second / watts
+        self._correct_load(signals, mix, running=fresh(SignalKind.RUNNING_REQUESTS))
+        self.observed = self.observed or watts is not None or healthy is not None
+
+    def _correct_load(self, signals: Signals, mix: Mix, *, running: float | None) -> None:
+        if running is None:
+            return
+        self.observed = True
+        waiting = self.waiting_requests or 0.0
+        own_running, own_resident = self.account.at(
+            signals[SignalKind.RUNNING_REQUESTS].observed_seconds
+        )
+        self.foreign_running = max(0.0, running + waiting - own_running)
+        foreign_waiting = min(waiting, self.foreign_running)
+        self.foreign_wait_seconds = foreign_waiting * self.profile.step.prompt_seconds(
+            mix.computed_prompt_tokens
+        )
+        if self.kv_usage_ratio is not None:
+            self.kv_correction_tokens = self.kv_usage_ratio * self.kv_capacity_tokens - own_resident
+
+    @property
+    def address(self) -> str:
+        """The replica, as "ip:port"."""
+        return self.replica.address
+
+    @property
+    def running(self) -> float:
+        """B: foreign and own requests, waiting ones included."""
+        return self.foreign_running + self.account.running
+
+    @property
+    def resident_tokens(self) -> float:
+        """KV: own requests' mean residence, corrected by the last scrape.
+
+        At least half of the ledger's own figure: a scrape taken just before a wave of long
+        prompts must not make a filling replica look empty.
+        """
+        own = self.account.resident_tokens
+        return max(0.5 * own, own + self.kv_correction_tokens)
+
+    def predict(self, demand: Demand, *, kv_limit_ratio: float, now_seconds: float) -> Prediction:
+        """What `demand` would meet here, as one request more."""
+        step, objective = self.profile.step, self.backend.objective
+        batch = self.running + 1.0
+        kv_tokens = self.resident_tokens + demand.resident_tokens
+        decode_seconds = step.decode_seconds(batch, kv_tokens)
+        tpot_seconds = decode_seconds + batch * interference_seconds_per_request(
+            self.profile, demand.mix
+        )
+        ttft_seconds = (
+            max(0.0, self.account.prefill_free_seconds - now_seconds)
+            + self.foreign_wait_seconds
+            + self.prefill_seconds(demand)
+        )
+        kv_ratio = kv_tokens / self.kv_capacity_tokens
+        margin = objective.margin_ratio
+        tpot_objective = demand.tpot_objective_seconds or objective.tpot_seconds
+        ttft_objective = demand.ttft_objective_seconds or objective.ttft_seconds
+        lateness_ratio, limit = max(
+            (tpot_seconds / (margin * tpot_objective), "tpot"),
+            (ttft_seconds / (margin * ttft_objective), "ttft"),
+            (kv_ratio / kv_limit_ratio, "kv"),
+            (batch / self.backend.max_running_requests, "slots"),
+        )
+        return Prediction(tpot_seconds, ttft_seconds, kv_ratio, lateness_ratio, limit)
+
+    def prefill_seconds(self, demand: Demand) -> float:
+        """Time to compute the prompt: its own work and the decodes its chunks share steps with."""
+        step = self.profile.step
+        decode_seconds = step.decode_seconds(self.running, self.resident_tokens)
+        chunks = -(-demand.prompt_tokens // step.chunk_tokens)
+        return step.prompt_seconds(demand.prompt_tokens) + max(chunks, 1.0) * decode_seconds
+
+    def marginal_joules(self, demand: Demand) -> float:
+        """Priced o * (W(B+1) - W(B)) + prefill: what this request adds at this moment."""
+        batch, kv_tokens = self.running, self.resident_tokens
+        added = step_dynamic_joules(
+            self.profile, batch=batch + 1.0, kv_tokens=kv_tokens + demand.resident_tokens
+        ) - step_dynamic_joules(self.profile, batch=batch, kv_tokens=kv_tokens)
+        prefill = prefill_dynamic_joules(self.profile, new_tokens=demand.prompt_tokens)
+        return (demand.output_tokens * added + prefill) * self.price_ratio
+
+
+def _capacity(signals: Signals) -> float | None:
+    """KV capacity, whatever its age: an engine's cache does not change size while it runs."""
+    signal = signals.get(SignalKind.KV_CAPACITY_TOKENS)
+    return signal.value if signal is not None and signal.value > 0.0 else None

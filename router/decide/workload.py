@@ -1,0 +1,221 @@
+"""What each model's traffic looks like: arrival rate, prompt and answer lengths, bytes per token.
+
+Arrivals and prompt bytes are this router's own; answer lengths and tokens come from the engines'
+counters, because the router never sees an answer.
+"""
+
+import math
+from collections.abc import Iterable
+
+from fleet.physics import Mix
+from fleet.signals import SignalKind
+from fleet.snapshot import FleetSnapshot
+from router.decide.request_facts import Api, RequestFacts
+from router.decide.settings import DecideSettings
+
+# How much traffic the defaults are worth: forgotten once this much has been seen.
+_PRIOR_REQUESTS = 4.0
+_PRIOR_TOKENS = 2048.0
+_MIN_BYTES_PER_TOKEN = 1.0
+_MAX_BYTES_PER_TOKEN = 16.0
+
+
+class DecayedSum:
+    """A sum whose terms fade with a time constant: an exponential moving window."""
+
+    __slots__ = ("_at_seconds", "_value", "_window_seconds")
+
+    def __init__(self, window_seconds: float) -> None:
+        """Start at zero."""
+        self._value = 0.0
+        self._at_seconds = 0.0
+        self._window_seconds = window_seconds
+
+    def add(self, amount: float, *, now_seconds: float) -> None:
+        """Fade what is there, then add."""
+        self._value = self.read(now_seconds=now_seconds) + amount
+        self._at_seconds = max(now_seconds, self._at_seconds)
+
+    def read(self, *, now_seconds: float) -> float:
+        """The faded sum."""
+        elapsed_seconds = max(0.0, now_seconds - self._at_seconds)
+        return self._value * math.exp(-elapsed_seconds / self._window_seconds)
+
+
+class ModelWorkload:
+    """Running estimates for one model."""
+
+    __slots__ = (
+        "_answers",
+        "_arrivals",
+        "_cached_tokens",
+        "_counted_prompt_tokens",
+        "_own_requests",
+        "_prompt_bytes",
+        "_prompt_tokens",
+        "_queried_tokens",
+        "_running",
+        "_settings",
+        "_since_seconds",
+        "_written_tokens",
+    )
+
+    def __init__(self, settings: DecideSettings) -> None:
+        """Start from the defaults of `settings`."""
+        window_seconds = settings.length_window_seconds
+        self._settings = settings
+        self._since_seconds: float | None = None
+        self._arrivals = DecayedSum(settings.rate_window_seconds)
+        self._own_requests = DecayedSum(window_seconds)
+        self._prompt_bytes = DecayedSum(window_seconds)
+        self._prompt_tokens = DecayedSum(window_seconds)
+        self._answers = DecayedSum(window_seconds)
+        self._written_tokens = DecayedSum(window_seconds)
+        self._counted_prompt_tokens = DecayedSum(window_seconds)
+        self._cached_tokens = DecayedSum(window_seconds)
+        self._queried_tokens = DecayedSum(window_seconds)
+        self._running = 0.0
+
+    def arrive(self, facts: RequestFacts, *, prompt_tokens: float, now_seconds: float) -> None:
+        """Count an accepted request."""
+        if self._since_seconds is None:
+            self._since_seconds = now_seconds
+        self._arrivals.add(1.0, now_seconds=now_seconds)
+        self._own_requests.add(1.0, now_seconds=now_seconds)
+        self._prompt_bytes.add(facts.prompt_bytes, now_seconds=now_seconds)
+        self._prompt_tokens.add(prompt_tokens, now_seconds=now_seconds)
+
+    def count(
+        self, grown: dict[SignalKind, float], *, running_requests: float, now_seconds: float
+    ) -> None:
+        """Take in what the engines' counters have grown by since the last time."""
+        for kind, total in (
+            (SignalKind.REQUESTS_FINISHED_TOTAL, self._answers),
+            (SignalKind.GENERATION_TOKENS_TOTAL, self._written_tokens),
+            (SignalKind.PROMPT_TOKENS_TOTAL, self._counted_prompt_tokens),
+            (SignalKind.PREFIX_HIT_TOKENS_TOTAL, self._cached_tokens),
+            (SignalKind.PREFIX_QUERY_TOKENS_TOTAL, self._queried_tokens),
+        ):
+            total.add(grown.get(kind, 0.0), now_seconds=now_seconds)
+        self._running = running_requests
+
+    def requests_per_second(self, *, now_seconds: float) -> float:
+        """Arrival rate; corrected for a window that is not full yet. 0 before the first arrival."""
+        if self._since_seconds is None:
+            return 0.0
+        window_seconds = self._settings.rate_window_seconds
+        seen_seconds = max(now_seconds - self._since_seconds, 1.0)
+        filled_ratio = 1.0 - math.exp(-seen_seconds / window_seconds)
+        return self._arrivals.read(now_seconds=now_seconds) / (window_seconds * filled_ratio)
+
+    def output_tokens(self, *, now_seconds: float) -> float:
+        """Mean answer length; at least 1.
+
+        Running requests have written half of their answers on average, so they count as half an
+        answer each: without them a window that has just begun looks like endless answers.
+        """
+        answers = self._answers.read(now_seconds=now_seconds) + 0.5 * self._running
+        written = self._written_tokens.read(now_seconds=now_seconds)
+        prior_tokens = _PRIOR_REQUESTS * self._settings.default_output_tokens
+        return max(1.0, (written + prior_tokens) / (answers + _PRIOR_REQUESTS))
+
+    def bytes_per_token(self, *, now_seconds: float) -> float:
+        """Prompt bytes sent per prompt token counted by the engines, within [1, 16].
+
+        Engines may serve others too: their tokens are scaled by our share of the requests.
+        """
+        own = self._own_requests.read(now_seconds=now_seconds)
+        served = self._answers.read(now_seconds=now_seconds) + self._running
+        share = min(1.0, own / served) if served > 0.0 else 1.0
+        tokens = share * self._counted_prompt_tokens.read(now_seconds=now_seconds)
+        prior_bytes = _PRIOR_TOKENS * self._settings.default_bytes_per_token
+        sent_bytes = self._prompt_bytes.read(now_seconds=now_seconds)
+        ratio = (sent_bytes + prior_bytes) / (tokens + _PRIOR_TOKENS)
+        return min(_MAX_BYTES_PER_TOKEN, max(_MIN_BYTES_PER_TOKEN, ratio))
+
+    def mix(self, *, now_seconds: float) -> Mix:
+        """The present mean request."""
+        own = self._own_requests.read(now_seconds=now_seconds)
+        prompt_tokens = (self._prompt_tokens.read(now_seconds=now_seconds) + _PRIOR_TOKENS) / (
+            own + _PRIOR_REQUESTS
+        )
+        queried = self._queried_tokens.read(now_seconds=now_seconds)
+        hits = self._cached_tokens.read(now_seconds=now_seconds)
+        hit_ratio = min(1.0, hits / queried) if queried > 0.0 else 0.0
+        return Mix(
+            prompt_tokens=prompt_tokens,
+            computed_prompt_tokens=prompt_tokens * (1.0 - hit_ratio),
+            output_tokens=self.output_tokens(now_seconds=now_seconds),
+        )
+
+    def expected_output_tokens(self, facts: RequestFacts, *, now_seconds: float) -> float:
+        """Tokens this request will probably write, over all the choices it asks for."""
+        if facts.api is Api.EMBEDDINGS:
+            return 0.0
+        limit = facts.max_output_tokens
+        if facts.ignore_eos and limit is not None:
+            return float(limit * facts.choices)
+        mean = self.output_tokens(now_seconds=now_seconds)
+        return facts.choices * (mean if limit is None else min(mean, float(limit)))
+
+
+_GROWING = (
+    SignalKind.REQUESTS_FINISHED_TOTAL,
+    SignalKind.GENERATION_TOKENS_TOTAL,
+    SignalKind.PROMPT_TOKENS_TOTAL,
+    SignalKind.PREFIX_HIT_TOKENS_TOTAL,
+    SignalKind.PREFIX_QUERY_TOKENS_TOTAL,
+)
+
+
+class Workload:
+    """The workloads of all models that a fleet serves."""
+
+    __slots__ = ("_models", "_settings", "_totals")
+
+    def __init__(self, settings: DecideSettings) -> None:
+        """Start with no model."""
+        self._settings = settings
+        self._models: dict[str, ModelWorkload] = {}
+        self._totals: dict[tuple[str, SignalKind], float] = {}
+
+    def of(self, model: str) -> ModelWorkload:
+        """The workload of a model the fleet serves (callers check that it does)."""
+        workload = self._models.get(model)
+        if workload is None:
+            workload = self._models[model] = ModelWorkload(self._settings)
+        return workload
+
+    def observe(self, snapshot: FleetSnapshot, *, now_seconds: float) -> None:
+        """Hand the growth of every replica's counters to the models it serves.
+
+        A replica that serves several models counts for each of them: its counters do not tell
+        them apart, and means over the union are the best guess.
+        """
+        grown: dict[str, dict[SignalKind, float]] = {}
+        running: dict[str, float] = {}
+        for replica in snapshot.fleet.replicas():
+            growth = dict(self._growth(snapshot, replica.address))
+            signal = snapshot.signal(replica.address, SignalKind.RUNNING_REQUESTS)
+            for model in replica.models:
+                sums = grown.setdefault(model, {})
+                for kind, amount in growth.items():
+                    sums[kind] = sums.get(kind, 0.0) + amount
+                running[model] = running.get(model, 0.0) + (signal.value if signal else 0.0)
+        for model, sums in grown.items():
+            self.of(model).count(sums, running_requests=running[model], now_seconds=now_seconds)
+        self._forget(set(grown), {replica.address for replica in snapshot.fleet.replicas()})
+
+    def _growth(self, snapshot: FleetSnapshot, address: str) -> Iterable[tuple[SignalKind, float]]:
+        for kind in _GROWING:
+            signal = snapshot.signal(address, kind)
+            if signal is None:
+                continue
+            before = self._totals.get((address, kind), signal.value)
+            self._totals[address, kind] = signal.value
+            yield kind, max(0.0, signal.value - before)
+
+    def _forget(self, models: set[str], addresses: set[str]) -> None:
+        """Drop what is no longer in the fleet, so that memory stays that of the fleet."""
+        self._models = {name: load for name, load in self._models.items() if name in models}
+        self._totals = {key: value for key, value in self._totals.items() if key[0] in addresses}
