@@ -279,7 +279,9 @@ class Picker:
 def _take_shares(pool: Pool, commitment: Commitment, used: dict[str, float]) -> None:
     """Fill the committed members in merit order and note what each one's share comes to."""
     remaining = commitment.requests_per_second
-    for group in sorted(pool.groups, key=lambda group: group.decode_joules_per_token):
+    for group in sorted(
+        pool.groups, key=lambda group: (group.decode_joules_per_token, group.units[0].backend.name)
+    ):
         for unit in group.units:
             if unit.address in commitment.addresses and remaining > 0.0:
                 free_ratio = 1.0 - used.get(unit.address, 0.0)

@@ -46,6 +46,10 @@ class Question(NamedTuple):
             self.demand, kv_limit_ratio=self.kv_limit_ratio, now_seconds=self.now_seconds
         ).lateness_ratio
 
+    def least_late(self) -> Unit:
+        """The eligible unit that misses its limits by least."""
+        return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
+
 
 class Policy(Protocol):
     """A picking rule."""
@@ -70,7 +74,7 @@ def dispatch(question: Question) -> Choice:
     choice = _pack(question, lambda unit: unit.address not in committed)
     if choice is not None:
         return Choice(choice, PickReason.OPENED)
-    return Choice(min(question.eligible, key=question.lateness), PickReason.LEAST_LATE)
+    return Choice(question.least_late(), PickReason.LEAST_LATE)
 
 
 def merit_packing(question: Question) -> Choice:
@@ -78,14 +82,14 @@ def merit_packing(question: Question) -> Choice:
     choice = _pack(question, lambda _: True)
     if choice is not None:
         return Choice(choice, PickReason.POLICY)
-    return Choice(min(question.eligible, key=question.lateness), PickReason.LEAST_LATE)
+    return Choice(question.least_late(), PickReason.LEAST_LATE)
 
 
 def greedy_marginal(question: Question) -> Choice:
     """Least joules added at this very moment, among those that pass the guard."""
     passing = [unit for unit in question.eligible if question.lateness(unit) <= 1.0]
     if not passing:
-        return Choice(min(question.eligible, key=question.lateness), PickReason.LEAST_LATE)
+        return Choice(question.least_late(), PickReason.LEAST_LATE)
     best = min(passing, key=lambda unit: (unit.marginal_joules(question.demand), unit.address))
     return Choice(best, PickReason.POLICY)
 

@@ -68,8 +68,11 @@ class Pool:
         """The groups, fewest priced joules for this request first."""
         return sorted(
             self.groups,
-            key=lambda group: group.merit_joules(
-                prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
+            key=lambda group: (
+                group.merit_joules(
+                    prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
+                ),
+                group.units[0].backend.name,
             ),
         )
 

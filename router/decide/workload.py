@@ -57,6 +57,7 @@ class ModelWorkload:
         "_running",
         "_settings",
         "_since_seconds",
+        "_uncounted_bytes",
         "_written_tokens",
     )
 
@@ -75,6 +76,7 @@ class ModelWorkload:
         self._cached_tokens = DecayedSum(window_seconds)
         self._queried_tokens = DecayedSum(window_seconds)
         self._running = 0.0
+        self._uncounted_bytes = 0.0
 
     def arrive(self, facts: RequestFacts, *, prompt_tokens: float, now_seconds: float) -> None:
         """Count an accepted request."""
@@ -82,7 +84,7 @@ class ModelWorkload:
             self._since_seconds = now_seconds
         self._arrivals.add(1.0, now_seconds=now_seconds)
         self._own_requests.add(1.0, now_seconds=now_seconds)
-        self._prompt_bytes.add(facts.prompt_bytes, now_seconds=now_seconds)
+        self._uncounted_bytes += facts.prompt_bytes
         self._prompt_tokens.add(prompt_tokens, now_seconds=now_seconds)
 
     def count(
@@ -98,6 +100,10 @@ class ModelWorkload:
         ):
             total.add(grown.get(kind, 0.0), now_seconds=now_seconds)
         self._running = running_requests
+        if grown.get(SignalKind.PROMPT_TOKENS_TOTAL, 0.0) > 0.0:
+            # Bytes wait here until tokens are counted: without telemetry nothing is calibrated.
+            self._prompt_bytes.add(self._uncounted_bytes, now_seconds=now_seconds)
+            self._uncounted_bytes = 0.0
 
     def requests_per_second(self, *, now_seconds: float) -> float:
         """Arrival rate; corrected for a window that is not full yet. 0 before the first arrival."""
