@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Capping decisions, pure: no clock, randomness, sockets, files, awaiting or logging."""

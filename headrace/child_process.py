@@ -1,0 +1,80 @@
+"""Child processes that never outlive their parent and are ended by their process id.
+
+A child is started through a tiny launcher that asks the kernel to be killed when the parent dies
+(Linux) and then becomes the child by exec, so the process id is the child's own. The launcher is
+a fresh interpreter instead of a `preexec_fn`, which may deadlock in a parent with gRPC's threads.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+LOG_TAIL_LINES = 15
+# Some programs repeat their whole configuration in one line when they refuse it.
+_LOG_LINE_CHARACTERS = 400
+# argv: parent pid, binary, arguments. 1 is PR_SET_PDEATHSIG. The parent is compared because it
+# may have died before the call. Every stream costs two descriptors, hence the raised limit.
+_LAUNCHER = """
+import os, resource, signal, sys
+parent, binary = int(sys.argv[1]), sys.argv[2]
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+os.execv(binary, [binary, *sys.argv[3:]])
+"""
+
+
+async def spawn(
+    binary: Path, arguments: Sequence[str], *, log_path: Path
+) -> asyncio.subprocess.Process:
+    """Start a program with its output appended to a file.
+
+    The kernel's death signal follows the *thread* that starts the child: call this in a thread
+    that lives as long as the child shall, as the main thread does. The child is the leader of its
+    own process group, so that Ctrl-C reaches only the parent, which then ends it in order.
+    """
+    with log_path.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-c", _LAUNCHER),
+            *(str(os.getpid()), str(binary), *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+        )
+
+
+async def end(process: asyncio.subprocess.Process, *, grace_seconds: float) -> None:
+    """SIGTERM, then SIGKILL after `grace_seconds`; nothing when it has ended already."""
+    if process.returncode is not None:
+        return
+    send_signal(process, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(grace_seconds):
+            await process.wait()
+    except TimeoutError:
+        send_signal(process, signal.SIGKILL)
+        await process.wait()
+
+
+def send_signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Signal a child that may be gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def log_tail(path: Path) -> str:
+    """The last lines of a child's log, cut to a readable width."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return "\n".join(line[:_LOG_LINE_CHARACTERS] for line in lines[-LOG_TAIL_LINES:])

@@ -1,0 +1,55 @@
+"""`headrace envoy-config`: Envoy's bootstrap for a fleet file."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fleet.topology import Fleet
+from headrace.config_errors import BadInputError
+from headrace.envoy_plan import EnvoyEndpoint, EnvoyPlan, EnvoyPlanError
+from headrace.fleet_file import load_fleet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("fleet", type=Path, metavar="FLEET", help="fleet file (YAML)")
+    parser.add_argument(
+        "--ext-proc",
+        action="append",
+        metavar="TARGET",
+        help="router to ask, unix:/path or host:port; repeat for workers "
+        "(default unix:/run/headrace/ext_proc.sock)",
+    )
+    parser.add_argument("--listen-host", default="0.0.0.0")  # noqa: S104 - Envoy is the public side
+    parser.add_argument("--listen-port", type=int, default=8080)
+    parser.add_argument("--admin-port", type=int, default=9901, help="on loopback only")
+    parser.add_argument("--access-log", metavar="PATH", help="default: standard output")
+
+
+def endpoints(fleet: Fleet) -> tuple[EnvoyEndpoint, ...]:
+    """A fleet's replicas as Envoy sees them."""
+    return tuple(
+        EnvoyEndpoint(address=replica.address, models=replica.models)
+        for replica in fleet.replicas()
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the bootstrap as YAML."""
+    # Half a second of message types that no other command needs.
+    from headrace.envoy_config import render_yaml  # noqa: PLC0415
+
+    fleet = load_fleet(args.fleet)
+    try:
+        plan = EnvoyPlan(
+            endpoints=endpoints(fleet),
+            ext_proc_targets=tuple(args.ext_proc or ("unix:/run/headrace/ext_proc.sock",)),
+            listen_host=args.listen_host,
+            listen_port=args.listen_port,
+            admin_port=args.admin_port,
+            access_log_path=args.access_log,
+        )
+    except EnvoyPlanError as error:
+        raise BadInputError(f"envoy-config: {error}.") from error
+    sys.stdout.write(render_yaml(plan))
+    return 0

@@ -1,0 +1,50 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 bad input."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from headrace import __version__
+from headrace.config_errors import BadInputError
+
+# Modules are imported when their command is asked for: `check` needs no gRPC.
+_COMMANDS = {
+    "demo": ("headrace.demo.command", "everything on one machine, live"),
+    "serve": ("headrace.serve", "the router, as Envoy's external processor"),
+    "check": ("headrace.check", "validate configuration files"),
+    "explain": ("headrace.explain", "why requests go where they go"),
+    "envoy-config": ("headrace.envoy_command", "Envoy's bootstrap for a fleet file"),
+}
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="headrace", description="Power-aware routing of LLM requests behind Envoy."
+    )
+    parser.add_argument("--version", action="version", version=f"headrace {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module_name, summary) in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name in arguments[:1]:
+            module = import_module(module_name)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except BadInputError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Runs one Prometheus as a child process, for `headrace demo` and the tests."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+import yaml
+
+from headrace.child_process import end, log_tail, spawn
+
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+class PrometheusStartError(RuntimeError):
+    """Prometheus did not start; the message ends with the tail of its log."""
+
+
+def prometheus_binary() -> Path | None:
+    """The prometheus on PATH, or None."""
+    found = shutil.which("prometheus")
+    return Path(found) if found else None
+
+
+class PrometheusProcess:
+    """One Prometheus that scrapes static targets, as an async context manager.
+
+    Attributes:
+        url: Its root URL, once started.
+    """
+
+    def __init__(
+        self, jobs: Mapping[str, Sequence[str]], *, folder: Path, interval_seconds: float = 1.0
+    ) -> None:
+        """Prepare.
+
+        Args:
+            jobs: Job name -> targets as "host:port".
+            folder: Private to it; holds configuration, data and log.
+            interval_seconds: Between two scrapes of a target.
+        """
+        self._jobs = jobs
+        self._folder = folder
+        self._interval_seconds = interval_seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        """Start and wait until it answers.
+
+        Raises:
+            PrometheusStartError: When it is not installed, or does not come up.
+        """
+        binary = prometheus_binary()
+        if binary is None:
+            raise PrometheusStartError("no prometheus on PATH")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config_path, log_path = self._folder / "prometheus.yml", self._folder / "prometheus.log"
+        config_path.write_text(yaml.safe_dump(self._config()), encoding="utf-8")
+        # Prometheus cannot say which port it took for :0, so one is chosen for it.
+        address = f"127.0.0.1:{_free_port()}"
+        self.url = f"http://{address}"
+        self._process = await spawn(
+            binary,
+            [
+                f"--config.file={config_path}",
+                f"--storage.tsdb.path={self._folder / 'data'}",
+                "--storage.tsdb.retention.time=1h",
+                f"--web.listen-address={address}",
+                "--log.level=warn",
+            ],
+            log_path=log_path,
+        )
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._wait_until_ready()
+        except BaseException as error:
+            await self.stop()
+            if isinstance(error, TimeoutError | ChildProcessError):
+                raise PrometheusStartError(
+                    f"Prometheus did not come up; the end of its log:\n{log_tail(log_path)}"
+                ) from error
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            await end(self._process, grace_seconds=_STOP_SECONDS)
+
+    def _config(self) -> dict[str, object]:
+        interval = f"{int(self._interval_seconds * 1000)}ms"
+        return {
+            "global": {"scrape_interval": interval, "scrape_timeout": interval},
+            "scrape_configs": [
+                {"job_name": job, "static_configs": [{"targets": list(targets)}]}
+                for job, targets in self._jobs.items()
+            ],
+        }
+
+    async def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        async with aiohttp.ClientSession() as session:
+            while True:
+                if self._process.returncode is not None:
+                    raise ChildProcessError("it ended")
+                try:
+                    async with session.get(f"{self.url}/-/ready") as answer:
+                        if answer.ok:
+                            return
+                except aiohttp.ClientConnectionError:
+                    pass
+                await asyncio.sleep(_POLL_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,173 @@
+"""The configuration file of `headrace serve`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AnyHttpUrl, Field, model_validator
+
+from fleet.signals import FreshnessPolicy, SignalKind
+from fleet.topology import Fleet
+from headrace.config_errors import load_model
+from headrace.fleet_file import Name, NonNegative, Positive, Section, load_fleet
+from router.admin import AdminSettings
+from router.decide.policies import POLICIES
+from router.decide.settings import DecideSettings
+from router.extproc.server import ExtProcSettings
+from telemetry.promql import PrometheusSettings
+from telemetry.queries import QuerySet, default_queries
+from telemetry.scrape import ScrapeSettings
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+_DEFAULTS = DecideSettings()
+
+
+class ExtProcSection(Section):
+    """Where Envoy finds the router (see router.extproc.server.ExtProcSettings)."""
+
+    unix_socket: Path | None = None
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    max_body_bytes: Annotated[int, Field(gt=0)] = 64 * 2**20
+    drain_seconds: NonNegative = 30.0
+
+    @model_validator(mode="after")
+    def _listens_somewhere(self) -> Self:
+        if self.unix_socket is None and self.port is None:
+            raise ValueError("give a unix_socket, a port or both")
+        return self
+
+
+class AdminSection(Section):
+    """The admin port (see router.admin.AdminSettings)."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9090
+
+
+class RouterSection(Section):
+    """The decision (see router.decide.settings.DecideSettings)."""
+
+    policy: str = _DEFAULTS.policy
+    kv_limit_ratio: Ratio = _DEFAULTS.kv_limit_ratio
+    default_output_tokens: Positive = _DEFAULTS.default_output_tokens
+    default_bytes_per_token: Positive = _DEFAULTS.default_bytes_per_token
+    rate_window_seconds: Positive = _DEFAULTS.rate_window_seconds
+    length_window_seconds: Positive = _DEFAULTS.length_window_seconds
+    reserve_deviations: NonNegative = _DEFAULTS.reserve_deviations
+    commit_gain_ratio: Annotated[float, Field(ge=0, lt=1)] = _DEFAULTS.commit_gain_ratio
+    commit_dwell_seconds: NonNegative = _DEFAULTS.commit_dwell_seconds
+    retry_after_seconds: Positive = _DEFAULTS.retry_after_seconds
+
+    @model_validator(mode="after")
+    def _policy_exists(self) -> Self:
+        if self.policy not in POLICIES:
+            raise ValueError(
+                f"policy must be one of {', '.join(sorted(POLICIES))}, got {self.policy!r}"
+            )
+        return self
+
+
+class FreshnessSection(Section):
+    """When a signal stops counting (see fleet.signals.FreshnessPolicy)."""
+
+    fresh_seconds: Positive = FreshnessPolicy().fresh_seconds
+    absent_seconds: Positive = FreshnessPolicy().absent_seconds
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.fresh_seconds > self.absent_seconds:
+            raise ValueError("fresh_seconds <= absent_seconds must hold")
+        return self
+
+
+class ScrapeSection(Section):
+    """Direct scrape of replicas and exporters (see telemetry.scrape.ScrapeSettings)."""
+
+    interval_seconds: Positive = 1.0
+    timeout_seconds: Positive = 1.0
+    metrics_path: Annotated[str, Field(pattern="^/")] = "/metrics"
+    scheme: Literal["http", "https"] = "http"
+    exporter_urls: tuple[AnyHttpUrl, ...] = ()
+
+
+class PrometheusSection(Section):
+    """Prometheus as a source (see telemetry.promql.PrometheusSettings).
+
+    `queries` replaces the default PromQL of a signal, the most trusted text first; an empty list
+    removes the signal.
+    """
+
+    url: AnyHttpUrl
+    interval_seconds: Positive = 1.0
+    timeout_seconds: Positive = 2.0
+    matchers: str = ""
+    queries: dict[SignalKind, tuple[Name, ...]] = Field(default_factory=dict)
+
+    def query_set(self) -> QuerySet:
+        """The default queries with the given ones in their places."""
+        queries = default_queries(self.matchers)
+        for kind, selectors in self.queries.items():
+            queries = queries.overridden(kind, *selectors)
+        return queries
+
+    def settings(self) -> PrometheusSettings:
+        """As the source takes them; answers are shared for a little less than an interval."""
+        return PrometheusSettings(
+            url=str(self.url).rstrip("/"),
+            timeout_seconds=self.timeout_seconds,
+            cache_seconds=0.8 * self.interval_seconds,
+        )
+
+
+class TelemetrySection(Section):
+    """Where snapshots come from; both sources may be on, the freshest reading wins."""
+
+    scrape: ScrapeSection | None = ScrapeSection()
+    prometheus: PrometheusSection | None = None
+
+
+class ServeSection(Section):
+    """A whole `headrace serve` file."""
+
+    fleet: Path
+    ext_proc: ExtProcSection
+    admin: AdminSection = AdminSection()
+    router: RouterSection = RouterSection()
+    freshness: FreshnessSection = FreshnessSection()
+    telemetry: TelemetrySection = TelemetrySection()
+
+    def freshness_policy(self) -> FreshnessPolicy:
+        """As the deciders take it."""
+        return FreshnessPolicy(**self.freshness.model_dump())
+
+    def decide_settings(self) -> DecideSettings:
+        """As the picker takes them."""
+        return DecideSettings(**self.router.model_dump(), freshness=self.freshness_policy())
+
+    def ext_proc_settings(self) -> ExtProcSettings:
+        """As the gRPC server takes them."""
+        return ExtProcSettings(**self.ext_proc.model_dump())
+
+    def admin_settings(self) -> AdminSettings:
+        """As the admin server takes them."""
+        return AdminSettings(**self.admin.model_dump())
+
+    def scrape_settings(self, section: ScrapeSection) -> ScrapeSettings:
+        """As the scrape source takes them."""
+        return ScrapeSettings(
+            metrics_path=section.metrics_path,
+            scheme=section.scheme,
+            timeout_seconds=section.timeout_seconds,
+            exporter_urls=tuple(str(url) for url in section.exporter_urls),
+        )
+
+
+def load_serve(path: Path) -> tuple[ServeSection, Fleet]:
+    """Read a serve file and the fleet file it names (relative to itself).
+
+    Raises:
+        BadInputError: With every problem of the first of the two files that has any.
+    """
+    section = load_model(path, ServeSection)
+    return section, load_fleet(path.parent / section.fleet)
