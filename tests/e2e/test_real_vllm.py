@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import openai
 import pytest
+import pytest_asyncio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -37,7 +38,7 @@ async def answers(url, *, deadline_seconds=START_SECONDS):
             await asyncio.sleep(0.5)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vllms(vllm_tools, vllm_venv, tiny_model, tmp_path_factory):
     """Two vLLMs; their addresses."""
     folder = tmp_path_factory.mktemp("vllm")
@@ -56,7 +57,7 @@ async def vllms(vllm_tools, vllm_venv, tiny_model, tmp_path_factory):
         await asyncio.gather(*(end(process, grace_seconds=20) for process in processes))
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lane(vllms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lane")
     fleet = {
@@ -92,7 +93,7 @@ async def lane(vllms, tmp_path_factory):
         yield lane
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(lane):
     async with openai.AsyncOpenAI(base_url=f"{lane.base_url}/v1", api_key="unused") as client:
         yield client
