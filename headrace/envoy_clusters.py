@@ -111,15 +111,10 @@ def _pick_or_fallback(plan: EnvoyPlan) -> override_host.OverrideHost:
 def _fallback_policy(plan: EnvoyPlan) -> cluster.LoadBalancingPolicy:
     """Least requests, among the replicas of the request's model where that matters.
 
-    A full scan rather than two random choices: requests last seconds to minutes and replicas
-    are few, so the exact minimum is cheap and visibly better.
+    Two random choices rather than a full scan: a replica that has just died has the least
+    requests of all, so that a full scan would return it at every retry.
     """
-    least = _policy(
-        "least_request",
-        least_request.LeastRequest(
-            selection_method=least_request.LeastRequestSelectionMethod.FULL_SCAN
-        ),
-    )
+    least = _policy("least_request", least_request.LeastRequest())
     if not plan.models_differ:
         return least
     return _policy(

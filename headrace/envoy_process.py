@@ -1,18 +1,13 @@
 """Runs one Envoy as a child process, for `headrace demo` and the tests. Linux and macOS.
 
-The process id is Envoy's own. Envoy dies with its parent: a tiny launcher asks the kernel for
-that (Linux) and then becomes Envoy by exec. It runs in a fresh interpreter instead of a
-``preexec_fn``, which may deadlock in a parent with gRPC's threads.
+The process id is Envoy's own, and Envoy dies with its parent (see `headrace.child_process`).
 """
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
 import shutil
-import signal
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,26 +18,12 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
+from headrace.child_process import end, log_tail, spawn
+
 logger = logging.getLogger(__name__)
 
-_LOG_TAIL_LINES = 15
-_LOG_LINE_CHARACTERS = 400  # Envoy repeats the whole bootstrap in one line when it refuses it
 _POLL_SECONDS = 0.02
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=5)
-# argv: parent pid, binary, arguments. 1 is PR_SET_PDEATHSIG. The parent is compared because it
-# may have died before the call. Every stream costs two descriptors, hence the raised limit.
-_LAUNCHER = """
-import os, resource, signal, sys
-parent, binary = int(sys.argv[1]), sys.argv[2]
-if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
-_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-os.execv(binary, [binary, *sys.argv[3:]])
-"""
 
 
 class EnvoyError(RuntimeError):
@@ -163,8 +144,8 @@ class EnvoyProcess:
         """End Envoy by SIGTERM, then SIGKILL, and remove its private folder. Idempotent."""
         process, folder = self._process, self._folder
         try:
-            if process is not None and process.returncode is None:
-                await _end(process, grace_seconds=self._options.stop_seconds)
+            if process is not None:
+                await end(process, grace_seconds=self._options.stop_seconds)
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -208,14 +189,7 @@ class EnvoyProcess:
         ]
         if self._options.concurrency is not None:
             arguments += ["--concurrency", str(self._options.concurrency)]
-        with self.log_path.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _LAUNCHER),
-                *(str(os.getpid()), str(binary), *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = await spawn(binary, arguments, log_path=self.log_path)
 
     async def _wait_until_ready(self, address_path: Path) -> None:
         while not self._admin_address:
@@ -258,10 +232,9 @@ class EnvoyProcess:
             raise EnvoyAdminError(f"Envoy's admin interface did not answer {path}") from exc
 
     async def _failure(self, sentence: str) -> EnvoyStartError:
-        lines = self.log_path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        tail = log_tail(self.log_path)
         await self.stop()
-        shown = [line[:_LOG_LINE_CHARACTERS] for line in lines]
-        return EnvoyStartError("\n".join([f"{sentence}; the end of its log:", *shown]))
+        return EnvoyStartError(f"{sentence}; the end of its log:\n{tail}")
 
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
@@ -293,21 +266,6 @@ def _binary(options: EnvoyOptions) -> Path:
     if not os.access(options.binary, os.X_OK):
         raise EnvoyStartError(f"no Envoy: {options.binary} is not an executable file")
     return options.binary
-
-
-async def _end(process: asyncio.subprocess.Process, *, grace_seconds: float) -> None:
-    _signal(process, signal.SIGTERM)
-    try:
-        async with asyncio.timeout(grace_seconds):
-            await process.wait()
-    except TimeoutError:
-        _signal(process, signal.SIGKILL)
-        await process.wait()
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
 
 
 def _read_if_written(path: Path) -> str:

@@ -20,6 +20,8 @@ _WINDOW_SECONDS = 60.0
 _MIN_BATCH = 2.0
 # A batch that moved by more than this between two scrapes was not an operating point.
 _MAX_BATCH_CHANGE_RATIO = 0.5
+# Time per prompt token is taken at this length: attention's share grows with it, but slowly.
+_PROMPT_TOKENS = 1024.0
 # Gains only move profiles in steps of this size, so that groups are not rebuilt for noise.
 _GAIN_STEP = 0.02
 
@@ -127,7 +129,7 @@ def _compare(
     kv_tokens = _kv_tokens(prior, signals)
     steps_per_second = written / batch
     decode_share = prior.step.decode_seconds(batch, kv_tokens) * steps_per_second
-    prefill_share = prior.step.prompt_seconds(computed)
+    prefill_share = computed * prior.step.prompt_seconds(_PROMPT_TOKENS) / _PROMPT_TOKENS
     # A busy engine spends every second in one or the other: predicted shares should sum to 1.
     time_ratio = 1.0 / (decode_share + prefill_share)
     watts = _recent(signals.get(SignalKind.POWER_WATTS), since_seconds)

@@ -180,7 +180,8 @@ class Picker:
                 param="model",
                 code="model_not_found",
             )
-        eligible = pool.healthy(facts.hints.subset)
+        demand = self._demand(facts, now_seconds)
+        eligible = pool.eligible(demand)
         if not eligible:
             return Rejection(
                 RejectionReason.NO_HEALTHY_REPLICA,
@@ -191,7 +192,7 @@ class Picker:
         return Question(
             pool=pool,
             eligible=eligible,
-            demand=self._demand(facts, now_seconds),
+            demand=demand,
             kv_limit_ratio=self._settings.kv_limit_ratio,
             now_seconds=now_seconds,
             draw=draw,

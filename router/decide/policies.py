@@ -166,10 +166,9 @@ POLICIES: dict[str, Policy] = {
 
 def _pack(question: Question, allowed: Callable[[Unit], bool]) -> Unit | None:
     """The fullest allowed unit that passes the guard, in the first group that has one."""
-    subset = question.demand.subset
     for group in question.pool.in_merit_order(question.demand):
         for unit in sorted(group.units, key=_fullest_first):
-            inside = subset is None or unit.address in subset
+            inside = question.demand.allows(unit.address)
             if inside and allowed(unit) and question.lateness(unit) <= 1.0:
                 return unit
     return None

@@ -56,13 +56,9 @@ class Pool:
     groups: list[Group] = field(default_factory=list)
     committed: frozenset[str] = frozenset()
 
-    def healthy(self, subset: frozenset[str] | None) -> list[Unit]:
-        """Units that may be picked, limited to `subset` when one is given."""
-        return [
-            unit
-            for unit in self.units
-            if unit.healthy and (subset is None or unit.address in subset)
-        ]
+    def eligible(self, demand: Demand) -> list[Unit]:
+        """Units that may be picked for a request."""
+        return [unit for unit in self.units if unit.healthy and demand.allows(unit.address)]
 
     def in_merit_order(self, demand: Demand) -> list[Group]:
         """The groups, fewest priced joules for this request first."""

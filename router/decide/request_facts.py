@@ -27,7 +27,8 @@ class RequestHints(NamedTuple):
         ttft_seconds: The request's own objective, or None for its backend's.
         tpot_seconds: Likewise per output token.
         priority: Below 0 may be shed.
-        subset: Addresses ("ip:port") the pick is limited to, or None for all.
+        subset: Addresses ("ip:port", or "ip" for all its ports) the pick is limited to, or None
+            for all.
     """
 
     ttft_seconds: float | None = None

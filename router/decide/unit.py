@@ -30,7 +30,7 @@ class Demand(NamedTuple):
         ttft_objective_seconds: The request's own objective, or None: the backend's.
         tpot_objective_seconds: Likewise.
         sheddable: Whether it may be refused when no replica keeps the objective.
-        subset: Addresses the pick is limited to, or None for all.
+        subset: Addresses or hosts the pick is limited to, or None for all.
     """
 
     model: str
@@ -46,6 +46,11 @@ class Demand(NamedTuple):
     def resident_tokens(self) -> float:
         """KV tokens it will hold, on average over its life."""
         return self.prompt_tokens + 0.5 * self.output_tokens
+
+    def allows(self, address: str) -> bool:
+        """Whether the subset admits a replica; an entry without a port means all its ports."""
+        subset = self.subset
+        return subset is None or address in subset or address.rpartition(":")[0] in subset
 
 
 class Prediction(NamedTuple):

@@ -11,17 +11,30 @@ BACKEND = FLEET.backends[0]
 FRESH = FreshnessPolicy()
 
 
-def watch(learner, *, time_ratio=1.0, power_ratio=1.0, batch=40.0, seconds=300, watts=None):
-    """Feed a steady decode-only load of a replica that differs from the prior by the ratios."""
+def watch(
+    learner,
+    *,
+    time_ratio=1.0,
+    power_ratio=1.0,
+    batch=40.0,
+    seconds=300,
+    watts=None,
+    prompts_per_second=0.0,
+):
+    """Feed a steady load of a replica that differs from the prior by the ratios."""
     truth = BACKEND.profile.scaled(time_ratio=time_ratio, power_ratio=power_ratio)
+    prefill_share = prompts_per_second * truth.step.prompt_seconds(1000)
+    decode_seconds = truth.step.decode_seconds(batch, 40_000)
     readings = {
         SignalKind.RUNNING_REQUESTS: batch,
         SignalKind.KV_USAGE_RATIO: 0.1,
         SignalKind.KV_CAPACITY_TOKENS: 400_000.0,
-        SignalKind.GENERATION_TOKENS_PER_SECOND: batch / truth.step.decode_seconds(batch, 40_000),
-        SignalKind.PROMPT_TOKENS_PER_SECOND: 0.0,
+        SignalKind.GENERATION_TOKENS_PER_SECOND: batch * (1 - prefill_share) / decode_seconds,
+        SignalKind.PROMPT_TOKENS_PER_SECOND: 1000.0 * prompts_per_second,
     }
-    power = truth.power.decode_watts(batch) if watts is None else watts
+    decode_watts, prefill_watts = truth.power.decode_watts(batch), truth.power.prefill_watts
+    power = (1 - prefill_share) * decode_watts + prefill_share * prefill_watts
+    power = power if watts is None else watts
     readings[SignalKind.POWER_WATTS] = power
     for second in range(seconds):
         snapshot = make_snapshot(
@@ -65,3 +78,14 @@ def test_the_profile_is_the_same_object_until_a_gain_moves():
     assert learner.profile(BACKEND) is first
     watch(learner, time_ratio=1.5)
     assert learner.profile(BACKEND) is not first
+
+
+def test_many_prompts_a_second_are_not_one_prompt_of_that_length():
+    # Attention is quadratic in a prompt's length: 20 prompts of 1,000 tokens are far cheaper than
+    # one of 20,000, and a busy replica once looked 30 % faster than it was.
+    learner = Learner()
+
+    watch(learner, prompts_per_second=20.0)
+
+    assert learner.gains("h100")[0] == pytest.approx(1.0, rel=0.05)
+    assert learner.gains("h100")[1] == pytest.approx(1.0, rel=0.05)

@@ -1,0 +1,105 @@
+"""Whether the router may be sent requests, told over gRPC's health protocol.
+
+Names as the pickers of the Gateway API Inference Extension use them: `liveness` holds while the
+process answers; `readiness`, the empty name and the ext_proc service hold while a snapshot has been
+published and the router is not draining; anything else is SERVICE_UNKNOWN.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from fleet.snapshot import SnapshotHolder
+
+EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+LIVENESS = "liveness"
+_READINESS_NAMES = frozenset({"", "readiness", EXT_PROC_SERVICE})
+
+_STATUS = health_pb2.HealthCheckResponse
+_WATCH_INTERVAL_SECONDS = 0.5
+
+
+class Readiness:
+    """The one answer to "may requests come?", shared by gRPC health and the admin port."""
+
+    def __init__(self, snapshots: SnapshotHolder) -> None:
+        """Watch `snapshots`; its first holds only the topology and has version 0."""
+        self._snapshots = snapshots
+        self._draining = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the router is on its way out."""
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Refuse from now on; there is no way back."""
+        self._draining.set()
+
+    def why_not(self) -> str | None:
+        """One sentence when requests should not come, else None."""
+        if self.draining:
+            return "The router is draining."
+        if self._snapshots.current.version == 0:
+            return "No snapshot of the fleet has been published yet."
+        return None
+
+    async def changed(self, *, timeout_seconds: float) -> None:
+        """Return when draining begins, or at the latest after the timeout."""
+        try:
+            await asyncio.wait_for(self._draining.wait(), timeout_seconds)
+        except TimeoutError:
+            return
+
+
+def health_handler(readiness: Readiness) -> grpc.GenericRpcHandler:
+    """The grpc.health.v1.Health service for a server."""
+
+    async def check(
+        request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        return _STATUS(status=_status(request.service, readiness))
+
+    async def watch(
+        request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        told: int | None = None
+        while True:
+            status = _status(request.service, readiness)
+            if status != told:
+                yield _STATUS(status=status)
+                told = status
+            await _pause(readiness)
+
+    codec = {
+        "request_deserializer": health_pb2.HealthCheckRequest.FromString,
+        "response_serializer": _STATUS.SerializeToString,
+    }
+    return grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health",
+        {
+            "Check": grpc.unary_unary_rpc_method_handler(check, **codec),
+            "Watch": grpc.unary_stream_rpc_method_handler(watch, **codec),
+        },
+    )
+
+
+async def _pause(readiness: Readiness) -> None:
+    """Wait for the next look: at once when draining begins, rarely once it has."""
+    if readiness.draining:
+        await asyncio.sleep(_WATCH_INTERVAL_SECONDS)
+    else:
+        await readiness.changed(timeout_seconds=_WATCH_INTERVAL_SECONDS)
+
+
+def _status(service: str, readiness: Readiness) -> int:
+    status: int
+    if service == LIVENESS:
+        status = _STATUS.SERVING
+    elif service not in _READINESS_NAMES:
+        status = _STATUS.SERVICE_UNKNOWN
+    else:
+        status = _STATUS.SERVING if readiness.why_not() is None else _STATUS.NOT_SERVING
+    return status

@@ -1,0 +1,93 @@
+"""What request headers tell the decision: objectives, priority, allowed endpoints. Pure."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from fleet.units import SECONDS_PER_MILLISECOND
+from router.decide.outcome import Rejection, RejectionReason
+from router.decide.request_facts import NO_HINTS, RequestHints
+
+# Ours first; then llm-d's name and the name it had before, so that its clients need no change.
+TTFT_HEADERS = ("x-headrace-slo-ttft-ms", "x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+TPOT_HEADERS = ("x-headrace-slo-tpot-ms", "x-llm-d-slo-tpot-ms", "x-slo-tpot-ms")
+PRIORITY_HEADER = "x-headrace-priority"
+
+HINT_HEADERS = frozenset({*TTFT_HEADERS, *TPOT_HEADERS, PRIORITY_HEADER})
+"""The only request headers, besides :method and :path, that are read."""
+
+_PRIORITY_LIMIT = 2**31  # InferenceObjective.spec.priority is an int32
+_SHOWN_CHARACTERS = 40
+
+
+def read_hints(
+    headers: Mapping[str, str], subset: frozenset[str] | None = None
+) -> RequestHints | Rejection:
+    """Read the hints, or refuse with the name of the header that is malformed.
+
+    Args:
+        headers: Those of HINT_HEADERS that were sent.
+        subset: From the proxy, passed on.
+    """
+    if not headers and subset is None:
+        return NO_HINTS
+    ttft_seconds = _objective_seconds(headers, TTFT_HEADERS)
+    if isinstance(ttft_seconds, Rejection):
+        return ttft_seconds
+    tpot_seconds = _objective_seconds(headers, TPOT_HEADERS)
+    if isinstance(tpot_seconds, Rejection):
+        return tpot_seconds
+    priority = _priority(headers.get(PRIORITY_HEADER))
+    if isinstance(priority, Rejection):
+        return priority
+    return RequestHints(ttft_seconds, tpot_seconds, priority, subset)
+
+
+def read_subset(entries: str | Iterable[str]) -> frozenset[str]:
+    """The endpoints of a subset hint: a list, or one string with commas (both occur)."""
+    parts = entries.split(",") if isinstance(entries, str) else entries
+    return frozenset(stripped for part in parts if (stripped := part.strip()))
+
+
+def _objective_seconds(
+    headers: Mapping[str, str], names: tuple[str, ...]
+) -> float | Rejection | None:
+    """The first of `names` that was sent, in seconds."""
+    for name in names:
+        text = headers.get(name)
+        if text is not None:
+            milliseconds = _number(text)
+            if milliseconds is None or milliseconds <= 0.0:
+                return _malformed(name, "a number of milliseconds above 0", text)
+            return milliseconds * SECONDS_PER_MILLISECOND
+    return None
+
+
+def _number(text: str) -> float | None:
+    """A finite decimal number, or None; Python's own "1_000" is not one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def _priority(text: str | None) -> int | Rejection:
+    if text is None:
+        return 0
+    digits = text.strip().removeprefix("-").removeprefix("+")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(_PRIORITY_LIMIT))):
+        return _malformed(PRIORITY_HEADER, "an integer of 32 bits", text)
+    value = -int(digits) if text.strip().startswith("-") else int(digits)
+    if not -_PRIORITY_LIMIT <= value < _PRIORITY_LIMIT:
+        return _malformed(PRIORITY_HEADER, "an integer of 32 bits", text)
+    return value
+
+
+def _malformed(name: str, allowed: str, text: str) -> Rejection:
+    shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return Rejection(
+        RejectionReason.BAD_REQUEST,
+        f"The header {name} must be {allowed}, got '{shown}'.",
+        param=name,
+        code="invalid_header",
+    )

@@ -1,0 +1,99 @@
+"""The last decisions, some of them explained, for people who ask why. Pure."""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from router.decide.explain import Explanation
+from router.decide.ledger import Ticket
+from router.decide.outcome import Pick, Rejection
+from router.decide.request_facts import RequestFacts
+from router.extproc.decider import Decider
+
+
+class PickRecord(NamedTuple):
+    """One decision.
+
+    Attributes:
+        at_seconds: Monotonic time.
+        facts: What was asked.
+        result: What was decided.
+        explanation: The candidates as they stood just before, when this one was sampled.
+    """
+
+    at_seconds: float
+    facts: RequestFacts
+    result: Pick | Rejection
+    explanation: Explanation | Rejection | None
+
+    def to_dict(self, *, now_seconds: float) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        facts, result = self.facts, self.result
+        described: dict[str, Any] = {
+            "age_seconds": now_seconds - self.at_seconds,
+            "model": facts.model,
+            "api": facts.api.value,
+            "stream": facts.stream,
+            "prompt_bytes": facts.prompt_bytes,
+            "prompt_tokens": facts.prompt_tokens,
+            "max_output_tokens": facts.max_output_tokens,
+            "priority": facts.hints.priority,
+            "reason": result.reason.value,
+        }
+        if isinstance(result, Pick):
+            described["address"] = result.address
+            described["dynamic_joules"] = result.dynamic_joules
+            described["in_flight"] = not result.ticket.settled
+        if isinstance(self.explanation, Explanation):
+            described["explanation"] = self.explanation.to_dict()
+        return described
+
+
+class PickLog:
+    """A decider that remembers what the decider behind it decided.
+
+    Every decision is kept, which costs one tuple; explanations are made at a bounded rate, since
+    each looks at every candidate. A quiet router explains everything, a busy one a sample.
+    """
+
+    __slots__ = ("_decider", "_interval_seconds", "_next_seconds", "_records")
+
+    def __init__(
+        self, decider: Decider, *, capacity: int = 1000, explained_per_second: float = 10.0
+    ) -> None:
+        """Wrap `decider`, keeping the last `capacity` decisions."""
+        self._decider = decider
+        self._records: deque[PickRecord] = deque(maxlen=capacity)
+        self._interval_seconds = 1.0 / explained_per_second
+        self._next_seconds = float("-inf")
+
+    @property
+    def capacity(self) -> int:
+        """How many decisions are kept."""
+        return self._records.maxlen or 0
+
+    def last(self, count: int) -> list[PickRecord]:
+        """The newest `count` decisions, newest first."""
+        newest = reversed(self._records)
+        return [record for record, _ in zip(newest, range(count), strict=False)]
+
+    def models(self) -> tuple[str, ...]:
+        """Names of all served models, sorted."""
+        return self._decider.models()
+
+    def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
+        """Decide and remember."""
+        explanation: Explanation | Rejection | None = None
+        if now_seconds >= self._next_seconds:
+            self._next_seconds = now_seconds + self._interval_seconds
+            explanation = self._decider.explain(facts, now_seconds=now_seconds)
+        result = self._decider.pick(facts, now_seconds=now_seconds, draw=draw)
+        self._records.append(PickRecord(now_seconds, facts, result, explanation))
+        return result
+
+    def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
+        """Record the end of a request."""
+        return self._decider.settle(ticket, now_seconds=now_seconds)
+
+    def explain(self, facts: RequestFacts, *, now_seconds: float) -> Explanation | Rejection:
+        """Say where a request would go now, and why; records nothing."""
+        return self._decider.explain(facts, now_seconds=now_seconds)

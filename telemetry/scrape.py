@@ -1,0 +1,237 @@
+"""Direct scrape of `/metrics`: of the replicas themselves and of power exporters."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from fleet.clock import Clock
+from fleet.signals import SignalKind
+from fleet.topology import Fleet
+from telemetry.attribution import FleetIndex, LabelNames, Sample, attribute
+from telemetry.exposition import ExposedSample, parse
+from telemetry.families import FAMILIES, Family
+from telemetry.reading import (
+    ANSWERED,
+    FailureReason,
+    Outcome,
+    Reading,
+    RejectionReason,
+    SourceReport,
+)
+
+_HEADERS = {
+    "Accept": "text/plain;version=0.0.4",  # exporters answer OpenMetrics or protobuf when asked to
+    "Accept-Encoding": "identity",  # a scrape every second is cheaper unpacked on a pod network
+}
+_CHUNK_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapeSettings:
+    """What to scrape and within which limits.
+
+    Attributes:
+        metrics_path: On every replica, under `scheme`://address.
+        scheme: "http" or "https".
+        exporter_urls: Full URLs of power exporters (dcgm-exporter, AMD, Kepler).
+        timeout_seconds: For one target, connection included.
+        concurrency: Targets asked at the same time.
+        max_body_bytes: A longer answer is dropped. A vLLM with all its histograms sends 0.1 MB.
+        headers: Added to every request, for example an Authorization.
+        families: What to look for.
+        labels: How exporters name replicas.
+    """
+
+    metrics_path: str = "/metrics"
+    scheme: str = "http"
+    exporter_urls: tuple[str, ...] = ()
+    timeout_seconds: float = 1.0
+    concurrency: int = 256
+    max_body_bytes: int = 4 * 1024 * 1024
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    families: tuple[Family, ...] = FAMILIES
+    labels: LabelNames = field(default_factory=LabelNames)
+
+
+class _Target(NamedTuple):
+    name: str
+    url: str
+    address: str | None  # of the replica; None for an exporter
+
+
+class _Page(NamedTuple):
+    """What one target gave."""
+
+    outcome: Outcome
+    healthy_ratio: float | None = None
+    observed_seconds: float = 0.0
+    samples: tuple[Sample, ...] = ()
+    malformed: tuple[str, ...] = ()
+
+
+class ScrapeSource:
+    """A `telemetry.reading.Source` that asks every target itself."""
+
+    name = "scrape"
+
+    def __init__(self, settings: ScrapeSettings, clock: Clock) -> None:
+        """Open nothing yet: connections belong to the loop that collects."""
+        self._settings = settings
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._index: FleetIndex | None = None
+        self._wanted: defaultdict[bytes, list[Family]] = defaultdict(list)
+        for family in settings.families:
+            self._wanted[family.selector.encode()].append(family)
+
+    async def collect(self, fleet: Fleet) -> SourceReport:
+        """Scrape all replicas and exporters once."""
+        if self._index is None or self._index.fleet is not fleet:
+            self._index = FleetIndex(fleet, self._settings.labels)
+        targets = self._targets(fleet)
+        pages = await asyncio.gather(*map(self._scrape, targets))
+        attribution = attribute((s for page in pages for s in page.samples), self._index)
+        rejected = Counter(attribution.rejected)
+        health: list[Reading] = []
+        for target, page in zip(targets, pages, strict=True):
+            for family in (f for name in page.malformed for f in self._wanted[name.encode()]):
+                rejected[family.kind, RejectionReason.MALFORMED] += 1
+            if target.address is not None and page.healthy_ratio is not None:
+                health.append(
+                    Reading(
+                        target.address,
+                        SignalKind.HEALTHY_RATIO,
+                        page.healthy_ratio,
+                        page.observed_seconds,
+                    )
+                )
+        return SourceReport(
+            readings=(*health, *attribution.readings),
+            outcomes={
+                target.name: page.outcome for target, page in zip(targets, pages, strict=True)
+            },
+            rejected=rejected,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _targets(self, fleet: Fleet) -> list[_Target]:
+        settings = self._settings
+        replicas = [
+            _Target(
+                replica.address,
+                f"{settings.scheme}://{replica.address}{settings.metrics_path}",
+                replica.address,
+            )
+            for replica in fleet.replicas()
+        ]
+        return replicas + [
+            _Target(str(URL(url).with_user(None)), url, None)  # no password in logs and metrics
+            for url in settings.exporter_urls
+        ]
+
+    async def _scrape(self, target: _Target) -> _Page:
+        """Ask one target; whatever it does becomes an outcome."""
+        async with self._slots:
+            # The request's time, not the answer's: a reading must never claim to be younger than
+            # it is, or starts since then would be counted neither by it nor by the ledger.
+            observed_seconds = self._clock.monotonic_seconds()
+            try:
+                status, body = await self._fetch(target.url)
+            except TimeoutError:
+                return _Page(Outcome(FailureReason.TIMEOUT))
+            except aiohttp.ClientConnectorError as error:
+                return self._unreachable(error, observed_seconds)
+            except (aiohttp.ClientError, OSError) as error:
+                return _Page(Outcome(FailureReason.CONNECTION, _describe(error)))
+            except ValueError as error:
+                return _Page(Outcome(FailureReason.MALFORMED, _describe(error)))
+        return self._read(target, status, body, observed_seconds)
+
+    async def _fetch(self, url: str) -> tuple[int, bytes | None]:
+        """Status and body; None for a body over the limit.
+
+        Raises:
+            TimeoutError, aiohttp.ClientError, OSError, ValueError: The target's doing.
+        """
+        async with self._connections().get(url, allow_redirects=False) as response:
+            if response.status != 200:  # noqa: PLR2004 - HTTP's OK
+                return response.status, b""
+            chunks: list[bytes] = []
+            room_bytes = self._settings.max_body_bytes
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                room_bytes -= len(chunk)
+                if room_bytes < 0:
+                    response.close()  # the rest is not read, so the connection is of no more use
+                    return response.status, None
+                chunks.append(chunk)
+            return response.status, b"".join(chunks)
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # Concurrency is bounded by the semaphore, before a request's clock starts.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_seconds),
+                headers=_HEADERS | dict(self._settings.headers),
+            )
+        return self._session
+
+    def _unreachable(self, error: aiohttp.ClientConnectorError, observed_seconds: float) -> _Page:
+        """Nobody listens: the replica is down. Anything else says nothing about it."""
+        if isinstance(error.os_error, ConnectionRefusedError):
+            return _Page(Outcome(FailureReason.REFUSED), 0.0, observed_seconds)
+        return _Page(Outcome(FailureReason.CONNECTION, _describe(error)))
+
+    def _read(
+        self, target: _Target, status: int, body: bytes | None, observed_seconds: float
+    ) -> _Page:
+        if status != 200:  # noqa: PLR2004 - HTTP's OK
+            reason = _STATUS_REASONS.get(status // 100, FailureReason.HTTP_OTHER)
+            healthy_ratio = 0.0 if reason is FailureReason.HTTP_5XX else None
+            return _Page(Outcome(reason, f"status {status}"), healthy_ratio, observed_seconds)
+        if body is None:
+            limit = f"more than {self._settings.max_body_bytes} bytes"
+            return _Page(Outcome(FailureReason.TOO_LARGE, limit), 1.0, observed_seconds)
+        exposition = parse(body, self._wanted)
+        # What the other lines of a family with an unreadable one add up to is not known.
+        samples = tuple(
+            sample
+            for exposed in exposition.samples
+            if exposed.name not in exposition.malformed
+            for sample in self._samples(target, exposed, observed_seconds)
+        )
+        outcome = ANSWERED if samples else Outcome(FailureReason.NO_METRICS)
+        return _Page(outcome, 1.0, observed_seconds, samples, tuple(exposition.malformed))
+
+    def _samples(
+        self, target: _Target, exposed: ExposedSample, observed_seconds: float
+    ) -> list[Sample]:
+        labels = exposed.labels
+        if target.address is not None:
+            labels = labels | {self._settings.labels.address[0]: target.address}
+        if exposed.timestamp_epoch_seconds is not None:
+            age_seconds = self._clock.epoch_seconds() - exposed.timestamp_epoch_seconds
+            observed_seconds = self._clock.monotonic_seconds() - max(age_seconds, 0.0)
+        return [
+            Sample(family, labels, exposed.value, observed_seconds)
+            for family in self._wanted[exposed.name.encode()]
+        ]
+
+
+_STATUS_REASONS = {4: FailureReason.HTTP_4XX, 5: FailureReason.HTTP_5XX}
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
