@@ -42,8 +42,7 @@ lint: setup ## ruff, mypy --strict, import contracts, size budget
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
-	@rm -f .lint-imports.log
+	@said=$$($(BIN)/lint-imports --no-cache) || { echo "$$said"; exit 1; }
 	@$(BIN)/python tests/size_budget.py
 	@echo "lint: ruff, mypy --strict, import contracts and size budget are clean"
 

@@ -10,10 +10,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-LOG_TAIL_LINES = 15
+_LOG_TAIL_LINES = 15
 # Some programs repeat their whole configuration in one line when they refuse it.
 _LOG_LINE_CHARACTERS = 400
 # argv: parent pid, binary, arguments. 1 is PR_SET_PDEATHSIG. The parent is compared because it
@@ -30,6 +30,14 @@ _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 os.execv(binary, [binary, *sys.argv[3:]])
 """
+
+
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 5.0
+
+
+class ChildStartError(RuntimeError):
+    """A child did not come up; the message ends with the tail of its log."""
 
 
 async def spawn(
@@ -50,6 +58,49 @@ async def spawn(
             stderr=log,
             process_group=0,
         )
+
+
+async def spawn_ready(
+    what: str,
+    binary: Path,
+    arguments: Sequence[str],
+    *,
+    log_path: Path,
+    is_ready: Callable[[], Awaitable[bool]],
+    ready_seconds: float,
+) -> asyncio.subprocess.Process:
+    """Start a program and return once `is_ready` says so.
+
+    Args:
+        what: The program, for the error.
+        binary: See `spawn`.
+        arguments: See `spawn`.
+        log_path: See `spawn`.
+        is_ready: Asked again and again while the child lives.
+        ready_seconds: How long that may take.
+
+    Raises:
+        ChildStartError: When it ends or is not ready in time. Nothing is left behind.
+    """
+    process = await spawn(binary, arguments, log_path=log_path)
+    try:
+        async with asyncio.timeout(ready_seconds):
+            while not await is_ready():
+                _require_alive(process)
+                await asyncio.sleep(_POLL_SECONDS)
+    except BaseException as error:
+        await end(process, grace_seconds=_GRACE_SECONDS)
+        if isinstance(error, TimeoutError | ChildProcessError):
+            raise ChildStartError(
+                f"{what} did not come up; the end of its log:\n{log_tail(log_path)}"
+            ) from error
+        raise
+    return process
+
+
+def _require_alive(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        raise ChildProcessError(f"exit status {process.returncode}")
 
 
 async def end(process: asyncio.subprocess.Process, *, grace_seconds: float) -> None:
@@ -77,4 +128,4 @@ def log_tail(path: Path) -> str:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    return "\n".join(line[:_LOG_LINE_CHARACTERS] for line in lines[-LOG_TAIL_LINES:])
+    return "\n".join(line[:_LOG_LINE_CHARACTERS] for line in lines[-_LOG_TAIL_LINES:])

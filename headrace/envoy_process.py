@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
-from headrace.child_process import end, log_tail, spawn
+from headrace.child_process import ChildStartError, end, log_tail, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class EnvoyError(RuntimeError):
     """Something is wrong with the Envoy process."""
 
 
-class EnvoyStartError(EnvoyError):
+class EnvoyStartError(EnvoyError, ChildStartError):
     """Envoy did not start; the message ends with the tail of its log."""
 
 

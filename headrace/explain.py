@@ -81,7 +81,7 @@ def _ask(args: argparse.Namespace, path: str, body: bytes | None) -> Any:
         raise BadInputError(f"explain: --admin must be an http:// URL, got {args.admin!r}.")
     request = urllib.request.Request(url, data=body)  # noqa: S310 - the scheme was checked above
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise BadInputError(f"explain: {_refusal(error)}") from error

@@ -10,15 +10,10 @@ from typing import Self
 import aiohttp
 import yaml
 
-from headrace.child_process import end, log_tail, spawn
+from headrace.child_process import ChildStartError, end, spawn_ready
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
-_POLL_SECONDS = 0.05
-
-
-class PrometheusStartError(RuntimeError):
-    """Prometheus did not start; the message ends with the tail of its log."""
 
 
 def prometheus_binary() -> Path | None:
@@ -54,18 +49,19 @@ class PrometheusProcess:
         """Start and wait until it answers.
 
         Raises:
-            PrometheusStartError: When it is not installed, or does not come up.
+            ChildStartError: When it is not installed, or does not come up.
         """
         binary = prometheus_binary()
         if binary is None:
-            raise PrometheusStartError("no prometheus on PATH")
+            raise ChildStartError("no prometheus on PATH")
         self._folder.mkdir(parents=True, exist_ok=True)
         config_path, log_path = self._folder / "prometheus.yml", self._folder / "prometheus.log"
         config_path.write_text(yaml.safe_dump(self._config()), encoding="utf-8")
         # Prometheus cannot say which port it took for :0, so one is chosen for it.
         address = f"127.0.0.1:{_free_port()}"
         self.url = f"http://{address}"
-        self._process = await spawn(
+        self._process = await spawn_ready(
+            "Prometheus",
             binary,
             [
                 f"--config.file={config_path}",
@@ -75,17 +71,9 @@ class PrometheusProcess:
                 "--log.level=warn",
             ],
             log_path=log_path,
+            is_ready=self._is_ready,
+            ready_seconds=_READY_SECONDS,
         )
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self._wait_until_ready()
-        except BaseException as error:
-            await self.stop()
-            if isinstance(error, TimeoutError | ChildProcessError):
-                raise PrometheusStartError(
-                    f"Prometheus did not come up; the end of its log:\n{log_tail(log_path)}"
-                ) from error
-            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -107,19 +95,15 @@ class PrometheusProcess:
             ],
         }
 
-    async def _wait_until_ready(self) -> None:
-        assert self._process is not None
-        async with aiohttp.ClientSession() as session:
-            while True:
-                if self._process.returncode is not None:
-                    raise ChildProcessError("it ended")
-                try:
-                    async with session.get(f"{self.url}/-/ready") as answer:
-                        if answer.ok:
-                            return
-                except aiohttp.ClientConnectionError:
-                    pass
-                await asyncio.sleep(_POLL_SECONDS)
+    async def _is_ready(self) -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.url}/-/ready") as answer,
+            ):
+                return answer.ok
+        except aiohttp.ClientConnectionError:
+            return False
 
 
 def _free_port() -> int:

@@ -11,21 +11,16 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
-from headrace.child_process import end, log_tail, spawn
+from headrace.child_process import end, spawn_ready
 from headrace.envoy_command import endpoints
 from headrace.envoy_config import EnvoyPlan, EnvoyTimeouts, render_bootstrap
 from headrace.envoy_process import EnvoyOptions, EnvoyProcess
 from headrace.fleet_file import load_fleet
 
 _READY_SECONDS = 30.0
-_POLL_SECONDS = 0.05
 # Longer than the drain of the configuration below.
 _STOP_SECONDS = 8.0
 _DRAIN_SECONDS = 2.0
-
-
-class RouterStartError(RuntimeError):
-    """The router did not come up; the message ends with the tail of its log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +70,7 @@ class Lane:
         """Start the router, then Envoy; both serve when this returns.
 
         Raises:
-            RouterStartError: When the router does not come up.
+            ChildStartError: When the router does not come up.
             EnvoyStartError: When Envoy does not.
         """
         plan = self._plan
@@ -121,32 +116,28 @@ class Lane:
         """Start the router, anew when it was killed; returns when it is ready.
 
         Raises:
-            RouterStartError: When it ends or is not ready in time.
+            ChildStartError: When it ends or is not ready in time.
         """
         plan = self._plan
         config_path, ready_path = plan.folder / "serve.yaml", plan.folder / "ready.json"
         config_path.write_text(yaml.safe_dump(self._config()), encoding="utf-8")
         ready_path.unlink(missing_ok=True)
-        log_path = plan.folder / "router.log"
-        self._router = await spawn(
+
+        async def is_ready() -> bool:
+            return ready_path.exists() and await self._is_ready(ready_path)
+
+        self._router = await spawn_ready(
+            "the router",
             Path(sys.executable),
-            # -P: the folder `envoy/` of a checkout must not be found before Envoy's own package.
             [
+                # -P: a checkout's folder `envoy/` must not be found before Envoy's own package.
                 *("-P", "-m", "headrace.main", "serve"),
                 *("--config", str(config_path), "--ready-file", str(ready_path)),
             ],
-            log_path=log_path,
+            log_path=plan.folder / "router.log",
+            is_ready=is_ready,
+            ready_seconds=_READY_SECONDS,
         )
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                ready = await self._wait_for(ready_path)
-                self.admin_url = f"http://127.0.0.1:{ready['admin_port']}"
-                await self._wait_until_ready()
-        except (TimeoutError, ChildProcessError) as error:
-            await end(self._router, grace_seconds=_STOP_SECONDS)
-            raise RouterStartError(
-                f"the router did not come up; the end of its log:\n{log_tail(log_path)}"
-            ) from error
 
     @property
     def _socket(self) -> Path:
@@ -170,21 +161,11 @@ class Lane:
             "telemetry": telemetry,
         }
 
-    async def _wait_for(self, ready_path: Path) -> dict[str, Any]:
-        while not ready_path.exists():
-            await self._pause_while_alive()
-        ready: dict[str, Any] = json.loads(ready_path.read_text(encoding="utf-8"))
-        return ready
-
-    async def _wait_until_ready(self) -> None:
-        async with aiohttp.ClientSession() as session:
-            while True:
-                async with session.get(f"{self.admin_url}/readyz") as answer:
-                    if answer.ok:
-                        return
-                await self._pause_while_alive()
-
-    async def _pause_while_alive(self) -> None:
-        if self.router.returncode is not None:
-            raise ChildProcessError("the router ended")
-        await asyncio.sleep(_POLL_SECONDS)
+    async def _is_ready(self, ready_path: Path) -> bool:
+        ready = json.loads(ready_path.read_text(encoding="utf-8"))
+        self.admin_url = f"http://127.0.0.1:{ready['admin_port']}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/readyz") as answer,
+        ):
+            return answer.ok

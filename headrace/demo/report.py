@@ -26,11 +26,11 @@ class BackendTotals:
         busy_seconds: Sum of their busy times.
     """
 
-    requests: int
-    output_tokens: int
-    idle_watts: float
-    dynamic_joules: float
-    busy_seconds: float
+    requests: int = 0
+    output_tokens: int = 0
+    idle_watts: float = 0.0
+    dynamic_joules: float = 0.0
+    busy_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

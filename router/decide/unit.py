@@ -208,7 +208,11 @@ class Unit:
         )
         kv_ratio = kv_tokens / self.kv_capacity_tokens
         margin = objective.margin_ratio
-        tpot_objective = demand.tpot_objective_seconds or objective.tpot_seconds
+        # A request may ask for more than its backend promises, not for less: those that run
+        # already were promised the backend's own, and it would be they who wait.
+        tpot_objective = min(
+            demand.tpot_objective_seconds or objective.tpot_seconds, objective.tpot_seconds
+        )
         ttft_objective = demand.ttft_objective_seconds or objective.ttft_seconds
         lateness_ratio, limit = max(
             (tpot_seconds / (margin * tpot_objective), "tpot"),

@@ -115,6 +115,18 @@ def test_a_sheddable_request_is_shed_when_no_replica_keeps_the_objective():
     assert picker.ledger.running() == 0
 
 
+def test_a_lax_objective_does_not_slow_those_that_run_already():
+    fleet = make_fleet({"H100": 2})
+    strict, lax = ready(fleet), ready(fleet)
+    for k in range(400):
+        now_seconds = k * 0.05
+        strict.pick(chat(), now_seconds=now_seconds, draw=0)
+        lax.pick(chat(hints=RequestHints(tpot_seconds=60.0)), now_seconds=now_seconds, draw=0)
+
+    fullest = [max(unit.running for unit in picker.units()) for picker in (strict, lax)]
+    assert fullest[0] == fullest[1]
+
+
 def test_a_subset_hint_limits_every_policy():
     fleet = make_fleet({"A100": 2, "H100": 2})
     only = sorted(r.address for r in fleet.replicas())[1:2]
@@ -125,6 +137,13 @@ def test_a_subset_hint_limits_every_policy():
         picked = {picker.pick(hinted, now_seconds=0, draw=k / 9).address for k in range(9)}
 
         assert picked == set(only), policy
+
+
+def test_a_host_in_the_subset_means_all_its_ports():
+    fleet = make_fleet({"H100": 2})
+    hinted = chat(hints=RequestHints(subset=frozenset({"10.0.0.1"})))
+
+    assert ready(fleet).pick(hinted, now_seconds=0, draw=0).address == "10.0.0.1:8000"
 
 
 def test_a_subset_without_a_replica_is_no_healthy_replica():

@@ -1,0 +1,141 @@
+"""One arm of the demo: a fresh fleet, a lane with one policy, the arrivals, and what came of it."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+
+from headrace.demo.lane import Lane, LanePlan
+from headrace.demo.report import Arm, BackendTotals
+from headrace.demo.simulated_fleet import SimulatedFleet, backend_of
+from headrace.demo.watch import PickCounts, Watch, pick_counts
+from headrace.prometheus_process import PrometheusProcess
+from loadtest.arrivals import Arrival
+from loadtest.client import ReplayOptions, replay
+from loadtest.outcome import RequestOutcome, summarise
+
+# Every request allows this many tokens; the lengths of the trace are known to the simulated
+# engines alone, as in life.
+MAX_TOKENS = 2048
+# Time for the first rounds of telemetry: rates need two readings.
+_WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmPlan:
+    """What an arm runs on.
+
+    Attributes:
+        policy: The router's.
+        folder: Private to the arm.
+        with_prometheus: Telemetry through a Prometheus; else scraped directly.
+        listen_port: Of Envoy; 0 for any free one.
+        seed: Of the prompts' contents.
+    """
+
+    policy: str
+    folder: Path
+    with_prometheus: bool
+    listen_port: int = 0
+    seed: int = 0
+
+
+@contextlib.asynccontextmanager
+async def running(plan: ArmPlan) -> Any:
+    """Start fleet, Prometheus, router and Envoy; end them in reverse."""
+    async with contextlib.AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(SimulatedFleet(plan.folder / "fleet"))
+        prometheus_url = None
+        if plan.with_prometheus:
+            jobs = {"vllm": list(fleet.addresses.values()), "dcgm": fleet.exporter_addresses}
+            prometheus = await stack.enter_async_context(
+                PrometheusProcess(jobs, folder=plan.folder / "prometheus")
+            )
+            prometheus_url = prometheus.url
+        exporters = tuple(f"http://{address}/metrics" for address in fleet.exporter_addresses)
+        lane = await stack.enter_async_context(
+            Lane(
+                LanePlan(
+                    fleet_path=fleet.fleet_path,
+                    folder=plan.folder / "lane",
+                    policy=plan.policy,
+                    prometheus_url=prometheus_url,
+                    exporter_urls=() if plan.with_prometheus else exporters,
+                    listen_port=plan.listen_port,
+                )
+            )
+        )
+        yield fleet, lane
+
+
+async def run_arm(plan: ArmPlan, arrivals: Sequence[Arrival], console: Console) -> Arm:
+    """Replay the arrivals under one policy, showing the live table."""
+    async with running(plan) as (fleet, lane):
+        await asyncio.sleep(_WARM_UP_SECONDS)
+        before = await fleet.totals()
+        outcomes = await _replay_watched(plan, lane, arrivals, console)
+        after = await fleet.totals()
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            counts = await pick_counts(session, lane.admin_url)
+    return _arm(plan.policy, outcomes, before, after, counts)
+
+
+async def _replay_watched(
+    plan: ArmPlan, lane: Lane, arrivals: Sequence[Arrival], console: Console
+) -> list[RequestOutcome]:
+    watch = Watch(
+        console, admin_url=lane.admin_url, title=f"policy {plan.policy}", total=len(arrivals)
+    )
+
+    def note(outcome: RequestOutcome) -> None:
+        watch.done += 1
+        watch.failed += outcome.failure is not None
+
+    watching = asyncio.create_task(watch.run())
+    try:
+        return await replay(
+            arrivals,
+            base_url=lane.base_url,
+            options=ReplayOptions(seed=plan.seed, max_tokens=MAX_TOKENS),
+            on_outcome=note,
+        )
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError):
+            await watching
+
+
+def _arm(
+    policy: str,
+    outcomes: Sequence[RequestOutcome],
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    counts: PickCounts,
+) -> Arm:
+    summary = summarise(outcomes)
+    elapsed_seconds = after["simulated_seconds"] - before["simulated_seconds"]
+    totals: dict[str, BackendTotals] = {}
+    for name, now in after["replicas"].items():
+        was = before["replicas"][name]
+        backend = backend_of(name)
+        sums = totals.get(backend, BackendTotals())
+        totals[backend] = BackendTotals(
+            requests=sums.requests + now["finished_requests"] - was["finished_requests"],
+            output_tokens=sums.output_tokens + now["generation_tokens"] - was["generation_tokens"],
+            idle_watts=sums.idle_watts
+            + (now["idle_joules"] - was["idle_joules"]) / elapsed_seconds,
+            dynamic_joules=sums.dynamic_joules + now["dynamic_joules"] - was["dynamic_joules"],
+            busy_seconds=sums.busy_seconds + now["busy_seconds"] - was["busy_seconds"],
+        )
+    return Arm(
+        policy=policy,
+        summary=summary,
+        backends=totals,
+        window_seconds=summary.duration_seconds or 0.0,
+        pick_reasons=counts.by_reason,
+    )

@@ -1,0 +1,245 @@
+"""`headrace demo`: everything on one machine, live, then compared with least-request."""
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from headrace.child_process import ChildStartError
+from headrace.config_errors import BadInputError
+from headrace.demo.arm import ArmPlan, run_arm, running
+from headrace.demo.report import (
+    Arm,
+    Inputs,
+    common_window_seconds,
+    comparison,
+    joules_per_token,
+    report,
+)
+from headrace.demo.simulated_fleet import MODEL, MODEL_WEIGHTS
+from headrace.demo.watch import Watch
+from headrace.prometheus_process import prometheus_binary
+from loadtest.arrivals import (
+    Arrival,
+    assign_models,
+    azure_like,
+    mean_requests_per_second,
+    speed_up,
+    speed_up_factor,
+    window,
+)
+from loadtest.azure_trace import AzureTraceError, load_azure_trace
+from router.decide.policies import POLICIES
+
+_RIVAL = "least-request"
+_MAX_PORT = 65535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--requests", type=int, default=400, metavar="N")
+    parser.add_argument(
+        "--duration-seconds", type=float, metavar="S", help="only arrivals of the first S seconds"
+    )
+    parser.add_argument("--rate", type=float, default=10.0, help="requests per second, on average")
+    parser.add_argument(
+        "--policy", default="dispatch", choices=sorted(POLICIES), help="of the first arm"
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="arrivals in the public Azure CSV format"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0, help="Envoy's port; 0 takes a free one")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument(
+        "--exit", action="store_true", help="end after the comparison instead of serving on"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run both arms, print and write the comparison; 1 when any request failed."""
+    _check(args)
+    arrivals = _arrivals(args)
+    console = Console()
+    try:
+        return asyncio.run(_demo(args, arrivals, console))
+    except ChildStartError as error:
+        console.print(str(error), markup=False, style="red")
+        return 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    problems = []
+    if args.requests < 1:
+        problems.append(f"demo: --requests must be 1 or more, got {args.requests}.")
+    if not args.rate > 0:
+        problems.append(f"demo: --rate must be above 0, got {args.rate}.")
+    if args.duration_seconds is not None and not args.duration_seconds > 0:
+        problems.append(f"demo: --duration-seconds must be above 0, got {args.duration_seconds}.")
+    if not 0 <= args.port <= _MAX_PORT:
+        problems.append(f"demo: --port must be from 0 to {_MAX_PORT}, got {args.port}.")
+    if args.report is not None and not args.report.absolute().parent.is_dir():
+        problems.append(f"demo: --report {args.report}: there is no such folder.")
+    if problems:
+        raise BadInputError(*problems)
+
+
+def _arrivals(args: argparse.Namespace) -> list[Arrival]:
+    """The first `--requests` arrivals, at `--rate` on average, with both models mixed in."""
+    if args.trace is None:
+        arrivals = azure_like(
+            args.requests, requests_per_second=args.rate, seed=args.seed, models=MODEL_WEIGHTS
+        )
+    else:
+        try:
+            recorded = load_azure_trace(args.trace, model=MODEL, limit=args.requests)
+            factor = speed_up_factor(recorded, requests_per_second=args.rate)
+        except (AzureTraceError, ValueError) as error:
+            raise BadInputError(f"demo: {error}") from error
+        arrivals = assign_models(
+            speed_up(recorded, factor=factor), models=MODEL_WEIGHTS, seed=args.seed
+        )
+    if args.duration_seconds is not None:
+        arrivals = window(arrivals, start_seconds=0.0, end_seconds=args.duration_seconds)
+    return arrivals
+
+
+async def _demo(args: argparse.Namespace, arrivals: list[Arrival], console: Console) -> int:
+    """Both arms, one after the other, each on a fresh fleet."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with_prometheus = prometheus_binary() is not None
+    inputs = _inputs(args, arrivals, with_prometheus=with_prometheus)
+    console.print(
+        f"{inputs.requests} requests at {args.rate:g}/s ({inputs.source}) through real Envoy and "
+        f"the real router to 8 simulated GPUs; telemetry: {inputs.telemetry}"
+    )
+    with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+        arms = []
+        for policy in dict.fromkeys((args.policy, _RIVAL)):
+            plan = ArmPlan(
+                policy=policy,
+                folder=Path(folder) / policy,
+                with_prometheus=with_prometheus,
+                seed=args.seed,
+            )
+            arms.append(await run_arm(plan, arrivals, console))
+            _print_arms(console, arms[-1:])
+        result = report(arms, inputs)
+        _print_comparison(console, arms)
+        if args.report is not None:
+            args.report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            console.print(f"report: {args.report}")
+        if not args.exit:
+            await _serve_on(args, Path(folder), console, with_prometheus=with_prometheus)
+    return 1 if any(arm.summary.failed for arm in arms) else 0
+
+
+async def _serve_on(
+    args: argparse.Namespace, folder: Path, console: Console, *, with_prometheus: bool
+) -> None:
+    """Keep a lane up for the visitor's own requests, until Ctrl-C."""
+    plan = ArmPlan(
+        policy=args.policy,
+        folder=folder / "open",
+        with_prometheus=with_prometheus,
+        listen_port=args.port,
+        seed=args.seed,
+    )
+    async with running(plan) as (_, lane):
+        console.print(
+            f"\nYours until Ctrl-C: OpenAI API at {lane.base_url}/v1 (model {MODEL}); "
+            f"why a request went where it went: headrace explain --admin {lane.admin_url}"
+        )
+        watch = Watch(console, admin_url=lane.admin_url, title="open house", total=None)
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch.run()
+
+
+def _inputs(
+    args: argparse.Namespace, arrivals: Sequence[Arrival], *, with_prometheus: bool
+) -> Inputs:
+    digest = hashlib.sha256(json.dumps(arrivals).encode()).hexdigest()
+    return Inputs(
+        source="azure-like generator" if args.trace is None else args.trace.name,
+        sha256=digest,
+        requests=len(arrivals),
+        requests_per_second=mean_requests_per_second(arrivals),
+        seed=args.seed,
+        telemetry="Prometheus and direct scrape" if with_prometheus else "direct scrape",
+    )
+
+
+def _print_arms(console: Console, arms: Sequence[Arm]) -> None:
+    for arm in arms:
+        table = Table(title=f"policy {arm.policy}", title_justify="left")
+        for name in ("backend", "requests", "tokens", "busy s", "dynamic kJ", "dynamic J/token"):
+            table.add_column(name, justify="left" if name == "backend" else "right")
+        for backend, totals in arm.backends.items():
+            per_token = totals.dynamic_joules / totals.output_tokens if totals.output_tokens else 0
+            table.add_row(
+                backend,
+                str(totals.requests),
+                str(totals.output_tokens),
+                f"{totals.busy_seconds:.1f}",
+                f"{totals.dynamic_joules / 1000:.2f}",
+                f"{per_token:.3f}",
+            )
+        console.print(table)
+
+
+def _print_comparison(console: Console, arms: Sequence[Arm]) -> None:
+    seconds = common_window_seconds(arms)
+    table = Table(
+        title=f"The same arrivals, energy over the same {seconds:.0f} s "
+        "(energy is simulated; latency is measured through Envoy)",
+        title_justify="left",
+    )
+    table.add_column("")
+    for arm in arms:
+        table.add_column(arm.policy, justify="right")
+    for name, cells in _comparison_rows(arms, seconds):
+        table.add_row(name, *cells)
+    console.print(table)
+    compared = comparison(arms[0], arms[-1], window_seconds=seconds)
+    if compared is not None:
+        saved = 1.0 - compared["simulated_energy_joules_per_token_ratio"]
+        console.print(
+            f"{compared['policy']} takes {abs(saved):.0%} {'fewer' if saved >= 0 else 'more'} "
+            f"joules per token than {compared['against']} (simulated), idle power included."
+        )
+
+
+def _comparison_rows(arms: Sequence[Arm], seconds: float) -> list[tuple[str, list[str]]]:
+    def per_arm(form: str, values: Sequence[float | None]) -> list[str]:
+        return ["?" if value is None else form.format(value) for value in values]
+
+    summaries = [arm.summary for arm in arms]
+    joules = [joules_per_token(arm, window_seconds=seconds) for arm in arms]
+    rows = [
+        ("J/token, simulated", per_arm("{:.3f}", joules)),
+        ("kJ above idle, simulated", per_arm("{:.2f}", [a.dynamic_joules / 1000 for a in arms])),
+    ]
+    for name, field in (("TTFT", "ttft_seconds"), ("TPOT", "tpot_seconds")):
+        for quantile in ("p50", "p99"):
+            values = [getattr(getattr(s, field), quantile, None) for s in summaries]
+            shown = [None if value is None else 1000 * value for value in values]
+            rows.append((f"{name} {quantile}, ms", per_arm("{:.1f}", shown)))
+    objectives = summaries[0].objectives
+    rows.append(
+        (
+            f"attainment (TTFT {objectives.ttft_seconds:g} s, TPOT {objectives.tpot_seconds:g} s)",
+            per_arm("{:.1%}", [s.attainment_ratio for s in summaries]),
+        )
+    )
+    rows.append(("requests failed", [str(s.failed) for s in summaries]))
+    return rows

@@ -1,0 +1,184 @@
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from loadtest.arrivals import (
+    Arrival,
+    assign_models,
+    azure_like,
+    cap_lengths,
+    mean_requests_per_second,
+    speed_up,
+    speed_up_factor,
+    window,
+)
+from loadtest.azure_trace import load_azure_trace
+from loadtest.outcome import nearest_rank
+
+DATA = Path(os.environ.get("HEADRACE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+CONV = DATA / "traces" / "azure-llm-2023" / "AzureLLMInferenceTrace_conv.csv"
+SEEDS = range(5)
+
+THREE = [Arrival(0.0, 100, 10, "a"), Arrival(1.0, 200, 20, "a"), Arrival(4.0, 300, 30, "a")]
+
+
+@pytest.fixture(scope="module")
+def conv():
+    if not CONV.is_file():
+        pytest.skip(f"the generator is NOT compared with its source: no {CONV} (set HEADRACE_DATA)")
+    return load_azure_trace(CONV, model="m")
+
+
+@pytest.fixture(scope="module")
+def drawn(conv):
+    rate = mean_requests_per_second(conv)
+    return [
+        azure_like(len(conv), requests_per_second=rate, seed=seed, models={"m": 1})
+        for seed in SEEDS
+    ]
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def gaps(arrivals):
+    spaced = [b.at_seconds - a.at_seconds for a, b in itertools.pairwise(arrivals)]
+    centre = mean(spaced)
+    return [gap / centre for gap in spaced]
+
+
+def excess_variance(arrivals, *, window_seconds):
+    """Variance of the counts beyond a Poisson process, over the mean squared."""
+    counts = [0] * int(arrivals[-1].at_seconds // window_seconds)
+    for arrival in arrivals:
+        position = int(arrival.at_seconds // window_seconds)
+        if position < len(counts):
+            counts[position] += 1
+    centre = mean(counts)
+    return (mean([(count - centre) ** 2 for count in counts]) - centre) / centre**2
+
+
+@pytest.mark.parametrize("percent", [10, 25, 50, 75, 90, 99])
+@pytest.mark.parametrize("field", ["prompt_tokens", "output_tokens"])
+def test_drawn_lengths_have_the_quantiles_of_the_trace(conv, drawn, field, percent):
+    real = nearest_rank(sorted(getattr(a, field) for a in conv), percent=percent)
+    fitted = nearest_rank(sorted(getattr(a, field) for d in drawn for a in d), percent=percent)
+    assert fitted == pytest.approx(real, rel=0.06)
+
+
+@pytest.mark.parametrize("field", ["prompt_tokens", "output_tokens"])
+def test_drawn_lengths_have_the_mean_of_the_trace(conv, drawn, field):
+    fitted = mean([getattr(a, field) for d in drawn for a in d])
+    assert fitted == pytest.approx(mean([getattr(a, field) for a in conv]), rel=0.025)
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest"), [(0, 195), (216, 375), (600, 960), (960, 1165), (2500, 20000)]
+)
+def test_drawn_answers_depend_on_the_prompt_as_in_the_trace(conv, drawn, shortest, longest):
+    def answers(arrivals):
+        return [a.output_tokens for a in arrivals if shortest < a.prompt_tokens <= longest]
+
+    fitted = answers([a for d in drawn for a in d])
+    assert mean(fitted) == pytest.approx(mean(answers(conv)), rel=0.1)
+
+
+@pytest.mark.parametrize("percent", [25, 50, 75, 90, 99])
+def test_drawn_gaps_have_the_quantiles_of_the_trace(conv, drawn, percent):
+    fitted = mean([nearest_rank(sorted(gaps(d)), percent=percent) for d in drawn])
+    assert fitted == pytest.approx(nearest_rank(sorted(gaps(conv)), percent=percent), rel=0.06)
+
+
+def test_drawn_counts_are_as_bursty_as_those_of_the_trace(conv):
+    # One hour holds few swings of 15 minutes: the mean of many hours, and a wide margin.
+    rate = mean_requests_per_second(conv)
+    hours = [
+        azure_like(len(conv), requests_per_second=rate, seed=seed, models={"m": 1})
+        for seed in range(20)
+    ]
+    for window_seconds in (1, 10, 60):
+        fitted = mean([excess_variance(hour, window_seconds=window_seconds) for hour in hours])
+        real = excess_variance(conv, window_seconds=window_seconds)
+        assert fitted == pytest.approx(real, rel=0.35), window_seconds
+
+
+def test_a_single_arrival_is_due_at_once():
+    (only,) = azure_like(1, requests_per_second=2.0, seed=0, models={"m": 1})
+    assert only.at_seconds == 0.0
+
+
+def test_another_seed_draws_other_traffic_of_the_same_mean_rate():
+    one, other = (azure_like(50, requests_per_second=20, seed=s, models={"m": 1}) for s in (1, 2))
+    assert one != other
+    assert one[-1].at_seconds == pytest.approx(other[-1].at_seconds) == pytest.approx(49 / 20)
+
+
+def test_models_are_drawn_by_their_weights():
+    drawn = azure_like(4000, requests_per_second=1, seed=3, models={"big": 3, "small": 1, "no": 0})
+    shares = {name: sum(a.model == name for a in drawn) / 4000 for name in ("big", "small", "no")}
+    assert shares["big"] == pytest.approx(0.75, abs=0.03)
+    assert shares["small"] == pytest.approx(1 - shares["big"])
+    assert shares["no"] == 0
+
+
+@pytest.mark.parametrize(
+    "models", [{}, {"a": 0}, {"a": -1, "b": 2}, {"a": float("nan")}, {"a": float("inf")}]
+)
+def test_weights_that_mean_nothing_are_refused(models):
+    with pytest.raises(ValueError, match="model weights are"):
+        assign_models(THREE, models=models, seed=0)
+
+
+def test_no_arrivals_take_any_models():
+    assert assign_models([], models={"a": 1}, seed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "message"),
+    [(0, 1.0, "count is 0"), (5, 0.0, "requests_per_second is 0"), (5, float("nan"), "is nan")],
+)
+def test_traffic_that_cannot_be_is_refused(count, rate, message):
+    with pytest.raises(ValueError, match=message):
+        azure_like(count, requests_per_second=rate, seed=0, models={"m": 1})
+
+
+def test_the_mean_rate_counts_gaps():
+    assert mean_requests_per_second(THREE) == 0.5
+    assert mean_requests_per_second(THREE[:1]) is None
+    assert mean_requests_per_second([THREE[0], THREE[0]]) is None
+
+
+def test_speeding_up_by_the_factor_for_a_rate_gives_that_rate():
+    factor = speed_up_factor(THREE, requests_per_second=5.0)
+    assert factor == 10.0
+    assert [a.at_seconds for a in speed_up(THREE, factor=factor)] == [0.0, 0.1, 0.4]
+
+
+@pytest.mark.parametrize("factor", [0, -2, float("inf")])
+def test_time_is_not_stopped_nor_turned(factor):
+    with pytest.raises(ValueError, match="must be a number above 0"):
+        speed_up(THREE, factor=factor)
+
+
+def test_arrivals_without_a_rate_have_no_factor():
+    with pytest.raises(ValueError, match="have no rate"):
+        speed_up_factor(THREE[:1], requests_per_second=1.0)
+
+
+def test_a_window_starts_at_its_own_zero_and_leaves_out_its_end():
+    assert window(THREE, start_seconds=1.0, end_seconds=4.0) == [Arrival(0.0, 200, 20, "a")]
+
+
+def test_caps_cut_only_what_is_longer():
+    capped = cap_lengths(THREE, max_prompt_tokens=200, max_output_tokens=15)
+    assert [(a.prompt_tokens, a.output_tokens) for a in capped] == [(100, 10), (200, 15), (200, 15)]
+    assert cap_lengths(THREE) == THREE
+
+
+@pytest.mark.parametrize("name", ["max_prompt_tokens", "max_output_tokens"])
+def test_a_cap_leaves_at_least_one_token(name):
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        cap_lengths(THREE, **{name: 0})
