@@ -138,4 +138,5 @@ def _arm(
         backends=totals,
         window_seconds=summary.duration_seconds or 0.0,
         pick_reasons=counts.by_reason,
+        slipped_seconds=after["slipped_seconds"] - before["slipped_seconds"],
     )

@@ -43,6 +43,8 @@ class Arm:
         backends: Ground truth of the simulated boards, by backend.
         window_seconds: First arrival to last answer.
         pick_reasons: How often the router gave each reason.
+        slipped_seconds: Time the simulation gave back because the machine lagged. When it is not
+            near 0 the machine was too small for the load, and the figures are of a lighter one.
     """
 
     policy: str
@@ -50,6 +52,7 @@ class Arm:
     backends: Mapping[str, BackendTotals]
     window_seconds: float
     pick_reasons: Mapping[str, int]
+    slipped_seconds: float = 0.0
 
     @property
     def output_tokens(self) -> int:
@@ -151,6 +154,7 @@ def _arm(arm: Arm, window_seconds: float) -> dict[str, Any]:
         "simulated_idle_watts": arm.idle_watts,
         "output_tokens": arm.output_tokens,
         "own_window_seconds": arm.window_seconds,
+        "slipped_seconds": arm.slipped_seconds,
         "pick_reasons": dict(arm.pick_reasons),
         "backends": {
             name: asdict(totals)
