@@ -14,7 +14,7 @@ from router.decide.explain import Explanation, explain
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
 from router.decide.outcome import Pick, PickReason, Rejection, RejectionReason
-from router.decide.policies import POLICIES, Choice, Question
+from router.decide.policies import POLICIES, Choice, Policy, Question
 from router.decide.pool import Pool, build_groups
 from router.decide.request_facts import RequestFacts
 from router.decide.settings import DecideSettings
@@ -31,14 +31,21 @@ class Picker:
         learner: Gains that correct the prior profiles.
     """
 
-    def __init__(self, fleet: Fleet, settings: DecideSettings) -> None:
+    def __init__(
+        self, fleet: Fleet, settings: DecideSettings, *, policy: Policy | None = None
+    ) -> None:
         """Start with a topology and nothing observed.
+
+        Args:
+            fleet: The topology.
+            settings: Of the decision.
+            policy: A rule of the caller's own, in place of the one that `settings` names.
 
         Raises:
             KeyError: When `settings.policy` is not one of router.decide.policies.POLICIES.
         """
         self._settings = settings
-        self._policy = POLICIES[settings.policy]
+        self._policy = POLICIES[settings.policy] if policy is None else policy
         self._fleet: Fleet | None = None
         self._units: dict[str, Unit] = {}
         self._pools: dict[str, Pool] = {}

@@ -1,0 +1,1 @@
+"""The discrete-event simulator: pure, on a virtual clock."""
