@@ -63,15 +63,48 @@ class _Cost(NamedTuple):
 Counts = tuple[int, ...]
 
 
+class Room(NamedTuple):
+    """How much the load in service swings, and the room that is kept for it.
+
+    Attributes:
+        deviation_ratio: Standard deviation of the running batch over its mean.
+        design_ratio: Capacity asked for over the mean load.
+    """
+
+    deviation_ratio: float
+    design_ratio: float
+
+
+def room_for(
+    lots: tuple[Lot, ...], *, requests_per_second: float, reserve_deviations: float
+) -> Room:
+    """The number of requests in service of a Poisson stream is Poisson: deviation 1 / sqrt(B).
+
+    B, the batch that the load keeps running fleet-wide, is taken at the best lot (Little's law).
+    """
+    batch = 1.0
+    if lots:
+        seconds = lots[0].mix.output_tokens * lots[0].profile.step.base_seconds
+        batch = max(1.0, requests_per_second * seconds)
+    deviation_ratio = 1.0 / math.sqrt(batch)
+    return Room(deviation_ratio, 1.0 + reserve_deviations * deviation_ratio)
+
+
 class _Pricer:
     """Prices counts of members per lot, remembering what it has priced."""
 
     def __init__(
-        self, lots: tuple[Lot, ...], *, mean_requests_per_second: float, design_ratio: float
+        self, lots: tuple[Lot, ...], *, mean_requests_per_second: float, room: Room
     ) -> None:
         self._lots = lots
-        self._mean = mean_requests_per_second
-        self._design = mean_requests_per_second * design_ratio
+        self._design = mean_requests_per_second * room.design_ratio
+        # The load in service swings about its mean; three points of a normal distribution
+        # (Gauss-Hermite) price the replica that only the upswings reach.
+        swing = math.sqrt(3.0) * room.deviation_ratio
+        self._rates = tuple(
+            (mean_requests_per_second * max(0.0, 1.0 + point * swing), weight)
+            for point, weight in ((-1.0, 1.0 / 6.0), (0.0, 2.0 / 3.0), (1.0, 1.0 / 6.0))
+        )
         self._full_watts = [lot.added_watts(lot.free_requests_per_second) for lot in lots]
         self._known: dict[Counts, _Cost] = {}
 
@@ -82,11 +115,17 @@ class _Pricer:
         return cost
 
     def _price(self, counts: Counts) -> _Cost:
-        remaining, watts, idle, capacity = self._mean, 0.0, 0.0, 0.0
+        pairs = list(zip(self._lots, counts, strict=True))
+        capacity = sum(count * lot.free_requests_per_second for lot, count in pairs)
+        idle = sum(count * lot.profile.power.idle_watts for lot, count in pairs)
+        watts = sum(weight * self._watts(counts, rate) for rate, weight in self._rates)
+        return _Cost(max(0.0, self._design - capacity), watts, idle)
+
+    def _watts(self, counts: Counts, requests_per_second: float) -> float:
+        """Added power of a set that is filled in merit order with this much load."""
+        remaining, watts = requests_per_second, 0.0
         for index, (lot, count) in enumerate(zip(self._lots, counts, strict=True)):
             free = lot.free_requests_per_second
-            capacity += count * free
-            idle += count * lot.profile.power.idle_watts
             taken = min(remaining, count * free)
             full = math.floor(taken / free + 1e-9) if free > 0.0 else 0
             part = max(0.0, taken - full * free)
@@ -94,7 +133,7 @@ class _Pricer:
             if part > 1e-9 * free:
                 watts += lot.added_watts(part)
             remaining -= taken
-        return _Cost(max(0.0, self._design - capacity), watts, idle)
+        return watts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,21 +172,6 @@ class Commitment:
     better_since_seconds: float | None = None
 
 
-def design_ratio(
-    lots: tuple[Lot, ...], *, requests_per_second: float, reserve_deviations: float
-) -> float:
-    """Room to keep: 1 + z / sqrt(B), B the batch that the load keeps running fleet-wide.
-
-    The number of requests in service of a Poisson stream is Poisson too, so its relative
-    deviation is 1 / sqrt(B). B is taken at the best lot's operating point (Little's law).
-    """
-    if not lots:
-        return 1.0
-    best = lots[0]
-    batch = max(1.0, requests_per_second * best.mix.output_tokens * best.profile.step.base_seconds)
-    return 1.0 + reserve_deviations / math.sqrt(batch)
-
-
 def commit(
     lots: Iterable[Lot],
     previous: Commitment,
@@ -158,32 +182,32 @@ def commit(
 ) -> Commitment:
     """Choose the set for a load.
 
-    A set that cannot carry the load any more is replaced at once. One that can is replaced only
-    by a set that has saved `gain_ratio` of its power, or the same power with fewer idle watts, for
-    `dwell_seconds` on end.
+    A set that cannot carry the load any more grows at once, by the cheapest additions: replacing
+    it would leave two sets busy while the old one drains. It is replaced by the best of all sets
+    only when that has promised to save `gain_ratio` of the power, or the same power with fewer
+    idle watts, for `dwell_seconds` on end.
     """
     ordered = tuple(sorted(lots, key=lambda lot: (lot.merit_joules, lot.members)))
-    room = design_ratio(
+    room = room_for(
         ordered,
         requests_per_second=requests_per_second,
         reserve_deviations=policy.reserve_deviations,
     )
-    price = _Pricer(ordered, mean_requests_per_second=requests_per_second, design_ratio=room)
-    current = tuple(
-        sum(address in previous.addresses for address in lot.members) for lot in ordered
-    )
-    best = _cheapest(ordered, price, current)
+    price = _Pricer(ordered, mean_requests_per_second=requests_per_second, room=room)
+    floor = tuple(sum(address in previous.addresses for address in lot.members) for lot in ordered)
+    current = floor
+    if price(current).shortfall_requests_per_second > 0.0:
+        current = _cheapest(ordered, price, floor=floor)
+    best = _cheapest(ordered, price, floor=(0,) * len(ordered))
     better_since = _better_since(price(current), price(best), previous, policy, now_seconds)
-    chosen = best
-    if better_since is not None and now_seconds - better_since < policy.dwell_seconds:
-        chosen = current
-    if chosen == best:
-        better_since = None
+    if better_since is not None and now_seconds - better_since >= policy.dwell_seconds:
+        current, better_since = best, None
+    chosen = current
     cost = price(chosen)
     return Commitment(
         addresses=_members(ordered, chosen, previous.addresses),
         requests_per_second=requests_per_second,
-        design_ratio=room,
+        design_ratio=room.design_ratio,
         added_watts=cost.added_watts,
         shortfall_requests_per_second=cost.shortfall_requests_per_second,
         better_since_seconds=better_since,
@@ -197,17 +221,13 @@ def _better_since(
     policy: CommitmentPolicy,
     now_seconds: float,
 ) -> float | None:
-    """None: change now (the set in force does not carry the load). Else since when it is worse.
-
-    A set that is not worse is "worse since now", which the dwell then keeps in force.
-    """
-    if current.shortfall_requests_per_second > best.shortfall_requests_per_second:
-        return None
+    """Since when another set has been worth changing to; None when none is."""
     saves = best.added_watts < current.added_watts * (1.0 - policy.gain_ratio)
     trims = best.added_watts <= current.added_watts and best.idle_watts < current.idle_watts
-    if (saves or trims) and previous.better_since_seconds is not None:
-        return previous.better_since_seconds
-    return now_seconds
+    if not (saves or trims):
+        return None
+    since = previous.better_since_seconds
+    return now_seconds if since is None else since
 
 
 def _members(lots: tuple[Lot, ...], counts: Counts, previous: frozenset[str]) -> frozenset[str]:
@@ -219,28 +239,29 @@ def _members(lots: tuple[Lot, ...], counts: Counts, previous: frozenset[str]) ->
     return frozenset(chosen)
 
 
-def _cheapest(lots: tuple[Lot, ...], price: _Pricer, current: Counts) -> Counts:
-    """All sets where they are few; else steepest descent from the set in force and from a fill."""
-    sizes = [len(lot.members) for lot in lots]
-    if math.prod(size + 1 for size in sizes) <= _MAX_ENUMERATED_SETS:
-        return min(itertools.product(*(range(size + 1) for size in sizes)), key=price)
-    starts = [current, *_fills(sizes)]
-    return min((_descend(start, sizes, price) for start in starts), key=price)
+def _cheapest(lots: tuple[Lot, ...], price: _Pricer, *, floor: Counts) -> Counts:
+    """The cheapest counts of at least `floor`: of all where they are few, else by descent.
+
+    Descent starts from the floor, from everything, and from each lot filled alone, so that no
+    single lot is overlooked.
+    """
+    sizes = tuple(len(lot.members) for lot in lots)
+    spans = [size - low + 1 for size, low in zip(sizes, floor, strict=True)]
+    if math.prod(spans) <= _MAX_ENUMERATED_SETS:
+        ranges = (range(low, size + 1) for size, low in zip(sizes, floor, strict=True))
+        return min(itertools.product(*ranges), key=price)
+    alone = ((*floor[:only], sizes[only], *floor[only + 1 :]) for only in range(len(sizes)))
+    return min(
+        (_descend(start, floor, sizes, price) for start in (floor, sizes, *alone)), key=price
+    )
 
 
-def _fills(sizes: list[int]) -> Iterator[Counts]:
-    """Starting points: everything, and each lot alone, so that no single lot is overlooked."""
-    yield tuple(sizes)
-    for only in range(len(sizes)):
-        yield tuple(size if index == only else 0 for index, size in enumerate(sizes))
-
-
-def _descend(start: Counts, sizes: list[int], price: _Pricer) -> Counts:
+def _descend(start: Counts, floor: Counts, sizes: Counts, price: _Pricer) -> Counts:
     """Move to the cheapest neighbour until none is cheaper; strides halve from the lot's size."""
     here = start
     stride = max(sizes, default=1)
     while stride >= 1:
-        best = min(_neighbours(here, sizes, stride), key=price, default=here)
+        best = min(_neighbours(here, floor, sizes, stride), key=price, default=here)
         if price(best) < price(here):
             here = best
         else:
@@ -248,13 +269,13 @@ def _descend(start: Counts, sizes: list[int], price: _Pricer) -> Counts:
     return here
 
 
-def _neighbours(counts: Counts, sizes: list[int], stride: int) -> Iterator[Counts]:
+def _neighbours(counts: Counts, floor: Counts, sizes: Counts, stride: int) -> Iterator[Counts]:
     """Counts with one lot moved by `stride`, or `stride` exchanged between two lots."""
     moves = [(index, sign * stride) for index in range(len(counts)) for sign in (1, -1)]
     pairs = [((i, stride), (j, -stride)) for i, j in itertools.permutations(range(len(counts)), 2)]
     for changes in [*((move,) for move in moves), *pairs]:
         moved = list(counts)
         for index, amount in changes:
-            moved[index] = min(sizes[index], max(0, moved[index] + amount))
+            moved[index] = min(sizes[index], max(floor[index], moved[index] + amount))
         if tuple(moved) != counts:
             yield tuple(moved)

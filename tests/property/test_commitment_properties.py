@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from fleet.physics import Mix, capacity_requests_per_second, largest_batch
 from fleet.priors import prior_profile
-from router.decide.commitment import Commitment, CommitmentPolicy, Lot, _Pricer, commit
+from router.decide.commitment import (
+    Commitment,
+    CommitmentPolicy,
+    Lot,
+    _Pricer,
+    commit,
+    room_for,
+)
 
 MIX = Mix(prompt_tokens=1155, computed_prompt_tokens=1155, output_tokens=211)
 POLICY = CommitmentPolicy(reserve_deviations=1.5, gain_ratio=0.05, dwell_seconds=10.0)
@@ -53,7 +60,8 @@ def test_the_set_carries_the_load_whenever_all_replicas_could(lots, rate):
 def test_no_other_set_is_cheaper(lots, rate):
     chosen = commit(lots, Commitment(), POLICY, requests_per_second=rate, now_seconds=0)
     ordered = tuple(sorted(lots, key=lambda x: (x.merit_joules, x.members)))
-    price = _Pricer(ordered, mean_requests_per_second=rate, design_ratio=chosen.design_ratio)
+    room = room_for(ordered, requests_per_second=rate, reserve_deviations=1.5)
+    price = _Pricer(ordered, mean_requests_per_second=rate, room=room)
     counts = tuple(sum(m in chosen.addresses for m in x.members) for x in ordered)
 
     for other in itertools.product(*(range(len(x.members) + 1) for x in ordered)):
@@ -67,6 +75,14 @@ def test_the_same_load_again_keeps_the_set(lots, rate):
         again = commit(lots, chosen, POLICY, requests_per_second=rate, now_seconds=second)
         assert again.addresses == chosen.addresses
         chosen = again
+
+
+@given(fleets, rates, st.floats(min_value=1.0, max_value=4.0))
+def test_a_set_that_has_become_too_small_only_grows(lots, rate, factor):
+    before = commit(lots, Commitment(), POLICY, requests_per_second=rate, now_seconds=0)
+    after = commit(lots, before, POLICY, requests_per_second=rate * factor, now_seconds=1)
+
+    assert after.addresses >= before.addresses
 
 
 @given(fleets, rates, st.lists(st.floats(min_value=0.9, max_value=1.1), min_size=1, max_size=30))
