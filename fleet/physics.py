@@ -76,18 +76,52 @@ def tpot_slope_seconds(profile: Profile, mix: Mix) -> float:
     )
 
 
+def interference_swing_seconds(
+    profile: Profile, mix: Mix, *, batch: float, output_tokens: float
+) -> float:
+    """Standard deviation, per output token, of the prefill that a request meets while it decodes.
+
+    The prompts that arrive at its replica while it writes o tokens are Poisson with mean
+    B * o / o_mean, so a short answer, or one on a quiet replica, meets a multiple of the mean as
+    easily as nothing.
+    """
+    prompts = batch * output_tokens / max(mix.output_tokens, 1.0)
+    prompt_seconds = profile.step.prompt_seconds(mix.computed_prompt_tokens)
+    return prompt_seconds * math.sqrt(prompts) / max(output_tokens, 1.0)
+
+
 def largest_batch(
-    profile: Profile, mix: Mix, *, tpot_limit_seconds: float, max_running_requests: float
+    profile: Profile,
+    mix: Mix,
+    *,
+    tpot_limit_seconds: float,
+    max_running_requests: float,
+    swing_deviations: float = 0.0,
 ) -> float:
     """B*: the largest batch that keeps TPOT, KV room and the engine's own limit; at least 1.
 
-    Never below 1: a replica that cannot keep the objective even alone still has an operating
-    point, which makes it the dearest and the latest instead of undefined.
+    With slope s and swing c = z * swing at B = 1, base + s B + c sqrt(B) = limit is a quadratic
+    in sqrt(B). Never below 1: a replica that cannot keep the objective even alone still has an
+    operating point, which makes it the dearest and the latest instead of undefined.
+
+    Args:
+        profile: Of the replica.
+        mix: The requests it serves.
+        tpot_limit_seconds: Objective times margin.
+        max_running_requests: The engine's limit.
+        swing_deviations: z, how many deviations of interference must fit below the limit.
     """
     slope_seconds = max(tpot_slope_seconds(profile, mix), 1e-12)
-    by_time = (tpot_limit_seconds - profile.step.base_seconds) / slope_seconds
+    swing_seconds = swing_deviations * interference_swing_seconds(
+        profile, mix, batch=1.0, output_tokens=mix.output_tokens
+    )
+    room_seconds = max(0.0, tpot_limit_seconds - profile.step.base_seconds)
+    root = (
+        math.sqrt(swing_seconds * swing_seconds + 4.0 * slope_seconds * room_seconds)
+        - swing_seconds
+    ) / (2.0 * slope_seconds)
     by_memory = profile.kv_capacity_tokens / max(mix.resident_tokens, 1.0)
-    return max(1.0, min(by_time, by_memory, max_running_requests))
+    return max(1.0, min(root * root, by_memory, max_running_requests))
 
 
 def decode_joules_per_token(profile: Profile, mix: Mix, *, batch: float) -> float:

@@ -86,6 +86,7 @@ class ScrapeSection(Section):
 
     interval_seconds: Positive = 1.0
     timeout_seconds: Positive = 1.0
+    silent_seconds: Positive = 5.0
     metrics_path: Annotated[str, Field(pattern="^/")] = "/metrics"
     scheme: Literal["http", "https"] = "http"
     exporter_urls: tuple[AnyHttpUrl, ...] = ()
@@ -159,6 +160,7 @@ class ServeSection(Section):
             metrics_path=section.metrics_path,
             scheme=section.scheme,
             timeout_seconds=section.timeout_seconds,
+            silent_seconds=section.silent_seconds,
             exporter_urls=tuple(str(url) for url in section.exporter_urls),
         )
 

@@ -1,15 +1,16 @@
 """Arrivals: which request comes when, of what size, for which model. Pure and seeded.
 
-`azure_like` draws traffic shaped like the conversation trace of Azure's LLM inference of November
-2023; the other functions reshape any arrivals, drawn or read from a trace.
+The generators draw traffic shaped like Azure's LLM inference of November 2023 for users who have
+no trace; `loadtest.traces` reads recorded ones and reshapes both.
 """
 
-import itertools
 import math
 import random
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
+
+from loadtest.traces import azure_code, azure_conv
 
 
 class Arrival(NamedTuple):
@@ -20,61 +21,38 @@ class Arrival(NamedTuple):
         prompt_tokens: Length of the prompt.
         output_tokens: Length of the answer.
         model: Which model is asked.
+        prefix_blocks: Ids of the prompt's leading blocks, the last of which may be partial. Equal
+            ids stand for equal contents *and* equal blocks before them, so prompts that begin
+            alike have equal leading ids (`loadtest.traces.prefix`). Empty: nothing is known.
+        prefix_block_tokens: Length of such a block.
+        tenant: Who asks; None when unknown.
     """
 
     at_seconds: float
     prompt_tokens: int
     output_tokens: int
     model: str
+    prefix_blocks: tuple[int, ...] = ()
+    prefix_block_tokens: int = 512
+    tenant: str | None = None
 
 
-# Fitted to AzureLLMInferenceTrace_conv.csv (19,366 requests in 58 min of 2023-11-16) of
-# github.com/Azure/AzurePublicDataset, CC BY 4.0, Patel et al., Splitwise, ISCA 2024. The errors
-# below are those of 20 hours drawn by this module against the trace.
-#
-# Times: a Poisson process whose rate is multiplied by a log-normal level, the sum in the logarithm
-# of two Ornstein-Uhlenbeck processes. Fitted by simulation to the excess variance of the counts in
-# windows of 1 s to 300 s: within 10 % up to 120 s, 13 % at 300 s. Kolmogorov-Smirnov distance of
-# the gaps: .017 on average (a plain Poisson process: .022).
-_TRACE_REQUESTS_PER_SECOND = 5.5304
-_SLOW_SIGMA, _SLOW_SECONDS = 0.25, 900.0
-_FAST_SIGMA, _FAST_SECONDS = 0.14, 3.0
-_STEP_SECONDS = 1.0  # the level is held this long, in the trace's time
+class _Shape(NamedTuple):
+    """What a generator draws from.
 
-# Lengths: quantiles joined by straight lines; the answer's depend on the band of its prompt. The
-# dependence is strong but not monotone (prompts of 960-1165 tokens get 400 tokens, longer and
-# shorter ones about 100), so rank correlation (.07 in the trace, .06 here) says little about it.
-# Kolmogorov-Smirnov distance: prompt .018, answer .022; means +1.0 % and -1.7 %;
-# quantiles from p10 to p99 within 1 % and 4 %. Left out: the trend of answer lengths over the
-# hour (autocorrelation .1 at any lag up to 100 requests).
-_PROMPT_RATIOS = (
-    *(0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.12, 0.14, 0.16, 0.2),
-    *(0.25, 0.3, 0.35, 0.375, 0.4, 0.425, 0.45, 0.5, 0.6, 0.7, 0.75),
-    *(0.8, 0.85, 0.9, 0.92, 0.93, 0.95, 0.97, 0.99, 0.995, 0.999, 1.0),
-)
-_PROMPT_TOKENS = (
-    *(2, 29, 91, 161, 181, 200, 207, 222, 317, 375, 387),
-    *(396, 403, 414, 428, 703, 922, 984, 1020, 1071, 1130, 1189),
-    *(1315, 1876, 2734, 4073, 4076, 4083, 4090, 4142, 4831, 6179, 14050),
-)
-_OUTPUT_RATIOS = (
-    *(0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
-    *(0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995, 1.0),
-)
-# The last prompt length of each band; a further band has no end.
-_BAND_ENDS_TOKENS = (195, 215, 375, 600, 960, 1165, 1240, 1400, 2500)
-_BAND_OUTPUT_TOKENS = (
-    (11, 12, 12, 24, 89, 110, 124, 140, 158, 173, 192, 217, 230, 275, 477, 1000),
-    (37, 59, 70, 88, 146, 162, 163, 175, 182, 192, 217, 217, 217, 217, 223, 258),
-    (7, 14, 14, 18, 18, 49, 59, 66, 73, 81, 94, 116, 134, 167, 234, 436),
-    (15, 53, 62, 72, 82, 87, 91, 95, 99, 104, 113, 132, 146, 164, 200, 739),
-    (10, 35, 43, 54, 76, 87, 94, 105, 120, 168, 397, 423, 438, 487, 593, 675),
-    (27, 70, 122, 375, 388, 395, 398, 405, 413, 421, 432, 481, 550, 616, 889, 1000),
-    (33, 45, 59, 87, 375, 391, 396, 402, 411, 420, 433, 511, 596, 634, 936, 992),
-    (26, 44, 53, 76, 127, 144, 157, 174, 191, 207, 240, 398, 422, 482, 606, 918),
-    (15, 35, 43, 49, 56, 69, 78, 86, 94, 103, 116, 136, 163, 216, 429, 594),
-    (17, 27, 30, 36, 42, 47, 53, 62, 72, 86, 108, 139, 158, 193, 340, 757),
-)
+    Attributes:
+        requests_per_second: Mean rate of `due_seconds`.
+        due_seconds: Endless times, the first at 0.
+        lengths: Prompt and answer tokens of one request.
+    """
+
+    requests_per_second: float
+    due_seconds: Callable[[random.Random], Iterator[float]]
+    lengths: Callable[[random.Random], tuple[int, int]]
+
+
+_CONV = _Shape(azure_conv.REQUESTS_PER_SECOND, azure_conv.due_seconds, azure_conv.lengths)
+_CODE = _Shape(azure_code.REQUESTS_PER_SECOND, azure_code.due_seconds, azure_code.lengths)
 
 
 def azure_like(
@@ -97,84 +75,51 @@ def azure_like(
     Raises:
         ValueError: An argument is outside its range.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}, it must be at least 1")
-    _require_positive("requests_per_second", requests_per_second)
-    times = _trace_seconds(count, random.Random(f"{seed}:times"))  # noqa: S311 - not for secrets
-    lengths = random.Random(f"{seed}:lengths")  # noqa: S311 - not for secrets
-    factor = times[-1] * requests_per_second / (count - 1) if count > 1 else 1.0
-    drawn = [Arrival(at_seconds / factor, *_lengths(lengths), "") for at_seconds in times]
-    return assign_models(drawn, models=models, seed=seed)
+    return _drawn(_CONV, count, requests_per_second, seed, models)
 
 
-def mean_requests_per_second(arrivals: Sequence[Arrival]) -> float | None:
-    """Gaps over the time they span; None for fewer than two arrivals or simultaneous ones."""
-    if len(arrivals) < 2:  # noqa: PLR2004 - one gap takes two arrivals
-        return None
-    span_seconds = arrivals[-1].at_seconds - arrivals[0].at_seconds
-    return (len(arrivals) - 1) / span_seconds if span_seconds > 0 else None
-
-
-def window(
-    arrivals: Sequence[Arrival], *, start_seconds: float, end_seconds: float
+def azure_code_like(
+    count: int, *, requests_per_second: float, seed: int, models: Mapping[str, float]
 ) -> list[Arrival]:
-    """Those due in [start, end), with `start_seconds` as the new 0."""
-    return [
-        arrival._replace(at_seconds=arrival.at_seconds - start_seconds)
-        for arrival in arrivals
-        if start_seconds <= arrival.at_seconds < end_seconds
-    ]
+    """As `azure_like`, with the statistics of the code trace (its own rate is 2.57 requests/s).
 
-
-def speed_up(arrivals: Sequence[Arrival], *, factor: float) -> list[Arrival]:
-    """Divide all due times by `factor`; state the factor wherever results are shown.
+    Prompts of 2,048 tokens on average, answers of 28, and bursts that leave the service silent for
+    three quarters of the time.
 
     Raises:
-        ValueError: `factor` is not a positive number.
+        ValueError: An argument is outside its range.
     """
-    _require_positive("factor", factor)
-    return [arrival._replace(at_seconds=arrival.at_seconds / factor) for arrival in arrivals]
+    return _drawn(_CODE, count, requests_per_second, seed, models)
 
 
-def speed_up_factor(arrivals: Sequence[Arrival], *, requests_per_second: float) -> float:
-    """The factor for `speed_up` that brings the mean rate to `requests_per_second`.
+def azure_like_stream(
+    *, requests_per_second: float, seed: int, models: Mapping[str, float]
+) -> Iterator[Arrival]:
+    """The arrivals of `azure_like` without an end, pulled one by one.
+
+    The mean rate is the wanted one over long times only: an hour differs from it as hours of the
+    trace do among themselves. Use `azure_like` where runs must offer the same load.
 
     Raises:
-        ValueError: The rate is not a positive number, or the arrivals have no mean rate.
+        ValueError: An argument is outside its range.
     """
-    _require_positive("requests_per_second", requests_per_second)
-    present = mean_requests_per_second(arrivals)
-    if present is None:
-        raise ValueError(f"{len(arrivals)} arrivals that span no time have no rate to speed up")
-    return requests_per_second / present
+    return _stream(_CONV, requests_per_second, seed, models)
 
 
-def cap_lengths(
-    arrivals: Sequence[Arrival],
-    *,
-    max_prompt_tokens: int | None = None,
-    max_output_tokens: int | None = None,
-) -> list[Arrival]:
-    """Cut longer prompts and answers to the given lengths; None leaves them as they are.
+def azure_code_like_stream(
+    *, requests_per_second: float, seed: int, models: Mapping[str, float]
+) -> Iterator[Arrival]:
+    """The arrivals of `azure_code_like` without an end; the rate holds as in `azure_like_stream`.
 
     Raises:
-        ValueError: A limit is below 1.
+        ValueError: An argument is outside its range.
     """
-    for name, limit in (("prompt", max_prompt_tokens), ("output", max_output_tokens)):
-        if limit is not None and limit < 1:
-            raise ValueError(f"max_{name}_tokens is {limit}, it must be at least 1")
-    return [
-        arrival._replace(
-            prompt_tokens=_at_most(arrival.prompt_tokens, max_prompt_tokens),
-            output_tokens=_at_most(arrival.output_tokens, max_output_tokens),
-        )
-        for arrival in arrivals
-    ]
+    return _stream(_CODE, requests_per_second, seed, models)
 
 
 def assign_models(
-    arrivals: Sequence[Arrival], *, models: Mapping[str, float], seed: int
-) -> list[Arrival]:
+    arrivals: Iterable[Arrival], *, models: Mapping[str, float], seed: int
+) -> Iterator[Arrival]:
     """Give each arrival one of `models`, drawn independently with their weights.
 
     Args:
@@ -185,62 +130,58 @@ def assign_models(
     Raises:
         ValueError: The weights are not such.
     """
-    weights = list(models.values())
-    if not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
+    names = _names(models, what="model", seed=seed)
+    return (arrival._replace(model=next(names)) for arrival in arrivals)
+
+
+def assign_tenants(
+    arrivals: Iterable[Arrival], *, tenants: Mapping[str, float], seed: int
+) -> Iterator[Arrival]:
+    """Give each arrival one of `tenants`, as `assign_models` does with models.
+
+    Raises:
+        ValueError: The weights are not finite, negative or all 0.
+    """
+    names = _names(tenants, what="tenant", seed=seed)
+    return (arrival._replace(tenant=next(names)) for arrival in arrivals)
+
+
+def _drawn(
+    shape: _Shape, count: int, requests_per_second: float, seed: int, models: Mapping[str, float]
+) -> list[Arrival]:
+    """The first `count` of the stream, stretched to exactly the wanted mean rate."""
+    if count < 1:
+        raise ValueError(f"count is {count}, it must be at least 1")
+    drawn = list(islice(_stream(shape, requests_per_second, seed, models), count))
+    if count == 1:
+        return drawn
+    factor = drawn[-1].at_seconds * requests_per_second / (count - 1)
+    return [arrival._replace(at_seconds=arrival.at_seconds / factor) for arrival in drawn]
+
+
+def _stream(
+    shape: _Shape, requests_per_second: float, seed: int, models: Mapping[str, float]
+) -> Iterator[Arrival]:
+    if not (math.isfinite(requests_per_second) and requests_per_second > 0):
+        raise ValueError(f"requests_per_second is {requests_per_second}, it must be above 0")
+    factor = requests_per_second / shape.requests_per_second
+    names = _names(models, what="model", seed=seed)
+    times = random.Random(f"{seed}:times")  # noqa: S311 - not for secrets
+    lengths = random.Random(f"{seed}:lengths")  # noqa: S311 - not for secrets
+    return (
+        Arrival(at_seconds / factor, *shape.lengths(lengths), next(names))
+        for at_seconds in shape.due_seconds(times)
+    )
+
+
+def _names(weights: Mapping[str, float], *, what: str, seed: int) -> Iterator[str]:
+    """Names without end, drawn by their weights, which are checked at once."""
+    values = list(weights.values())
+    if not all(math.isfinite(value) and value >= 0 for value in values) or not sum(values) > 0:
         raise ValueError(
-            f"model weights are {dict(models)}, they must be finite, not negative and not all 0"
+            f"{what} weights are {dict(weights)}, they must be finite, not negative and not all 0"
         )
-    draws = random.Random(f"{seed}:models")  # noqa: S311 - not for secrets
-    names = draws.choices(list(models), weights, k=len(arrivals))
-    return [arrival._replace(model=name) for arrival, name in zip(arrivals, names, strict=True)]
-
-
-def _trace_seconds(count: int, draws: random.Random) -> list[float]:
-    """Times of `count` arrivals in the trace's time, the first at 0."""
-    times: list[float] = []
-    slow, fast = draws.gauss(0.0, 1.0), draws.gauss(0.0, 1.0)
-    centre = math.log(_TRACE_REQUESTS_PER_SECOND) - (_SLOW_SIGMA**2 + _FAST_SIGMA**2) / 2
-    # Unit exponentials of accumulated rate: exact for a rate that is constant within each step.
-    due = draws.expovariate(1.0)
-    for step in itertools.count():
-        rate = math.exp(centre + _SLOW_SIGMA * slow + _FAST_SIGMA * fast)
-        in_step = rate * _STEP_SECONDS
-        while due <= in_step:
-            times.append(step * _STEP_SECONDS + due / rate)
-            if len(times) == count:
-                return [at_seconds - times[0] for at_seconds in times]
-            due += draws.expovariate(1.0)
-        due -= in_step
-        slow = _relax(slow, _SLOW_SECONDS, draws)
-        fast = _relax(fast, _FAST_SECONDS, draws)
-    raise AssertionError("itertools.count does not end")
-
-
-def _relax(level: float, time_constant_seconds: float, draws: random.Random) -> float:
-    """One exact step of an Ornstein-Uhlenbeck process of unit variance."""
-    kept = math.exp(-_STEP_SECONDS / time_constant_seconds)
-    return kept * level + math.sqrt(1 - kept * kept) * draws.gauss(0.0, 1.0)
-
-
-def _lengths(draws: random.Random) -> tuple[int, int]:
-    """Prompt and answer tokens of one request."""
-    prompt_tokens = _at_ratio(draws.random(), _PROMPT_RATIOS, _PROMPT_TOKENS)
-    band = bisect_left(_BAND_ENDS_TOKENS, prompt_tokens)
-    return prompt_tokens, _at_ratio(draws.random(), _OUTPUT_RATIOS, _BAND_OUTPUT_TOKENS[band])
-
-
-def _at_ratio(ratio: float, ratios: Sequence[float], tokens: Sequence[int]) -> int:
-    """The quantile at `ratio` (0..1) on the line through the given ones."""
-    right = max(1, bisect_left(ratios, ratio))
-    left = right - 1
-    share = (ratio - ratios[left]) / (ratios[right] - ratios[left])
-    return round(tokens[left] + share * (tokens[right] - tokens[left]))
-
-
-def _at_most(tokens: int, limit: int | None) -> int:
-    return tokens if limit is None else min(tokens, limit)
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} is {value}, it must be a number above 0")
+    names = list(weights)
+    draws = random.Random(f"{seed}:{what}s")  # noqa: S311 - not for secrets
+    # An endless iterator of single draws: `choices` costs one random number each.
+    return iter(lambda: draws.choices(names, values)[0], None)

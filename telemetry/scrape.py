@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -41,6 +41,10 @@ class ScrapeSettings:
         scheme: "http" or "https".
         exporter_urls: Full URLs of power exporters (dcgm-exporter, AMD, Kepler).
         timeout_seconds: For one target, connection included.
+        silent_seconds: A replica that has given no answer at all for this long, while others of
+            the fleet answer, counts as down: a hung engine accepts requests and never ends them,
+            and Envoy follows a pick whatever its own health checks say. When nobody answers, the
+            fault is more likely on this side, and nothing is said of anybody.
         concurrency: Targets asked at the same time.
         max_body_bytes: A longer answer is dropped. A vLLM with all its histograms sends 0.1 MB.
         headers: Added to every request, for example an Authorization.
@@ -52,6 +56,7 @@ class ScrapeSettings:
     scheme: str = "http"
     exporter_urls: tuple[str, ...] = ()
     timeout_seconds: float = 1.0
+    silent_seconds: float = 5.0
     concurrency: int = 256
     max_body_bytes: int = 4 * 1024 * 1024
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -87,6 +92,7 @@ class ScrapeSource:
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._index: FleetIndex | None = None
+        self._answered_seconds: dict[str, float] = {}  # address -> last answer, or first question
         self._wanted: defaultdict[bytes, list[Family]] = defaultdict(list)
         for family in settings.families:
             self._wanted[family.selector.encode()].append(family)
@@ -99,21 +105,11 @@ class ScrapeSource:
         pages = await asyncio.gather(*map(self._scrape, targets))
         attribution = attribute((s for page in pages for s in page.samples), self._index)
         rejected = Counter(attribution.rejected)
-        health: list[Reading] = []
-        for target, page in zip(targets, pages, strict=True):
+        for page in pages:
             for family in (f for name in page.malformed for f in self._wanted[name.encode()]):
                 rejected[family.kind, RejectionReason.MALFORMED] += 1
-            if target.address is not None and page.healthy_ratio is not None:
-                health.append(
-                    Reading(
-                        target.address,
-                        SignalKind.HEALTHY_RATIO,
-                        page.healthy_ratio,
-                        page.observed_seconds,
-                    )
-                )
         return SourceReport(
-            readings=(*health, *attribution.readings),
+            readings=(*self._health(targets, pages), *attribution.readings),
             outcomes={
                 target.name: page.outcome for target, page in zip(targets, pages, strict=True)
             },
@@ -125,6 +121,32 @@ class ScrapeSource:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _health(self, targets: Sequence[_Target], pages: Sequence[_Page]) -> list[Reading]:
+        """What each replica's answer, or its long silence, says of it."""
+        now_seconds = self._clock.monotonic_seconds()
+        asked = {
+            target.address: page
+            for target, page in zip(targets, pages, strict=True)
+            if target.address is not None
+        }
+        self._answered_seconds = {
+            address: now_seconds
+            if page.outcome.reason not in _SILENCE
+            else self._answered_seconds.get(address, now_seconds)
+            for address, page in asked.items()
+        }
+        somebody_answers = any(page.healthy_ratio == 1.0 for page in asked.values())
+        health = []
+        for address, page in asked.items():
+            ratio, observed_seconds = page.healthy_ratio, page.observed_seconds
+            silent_seconds = now_seconds - self._answered_seconds[address]
+            if somebody_answers and silent_seconds >= self._settings.silent_seconds:
+                ratio, observed_seconds = 0.0, now_seconds
+            if ratio is not None:
+                kind = SignalKind.HEALTHY_RATIO
+                health.append(Reading(address, kind, ratio, observed_seconds))
+        return health
 
     def _targets(self, fleet: Fleet) -> list[_Target]:
         settings = self._settings
@@ -230,6 +252,7 @@ class ScrapeSource:
         ]
 
 
+_SILENCE = frozenset({FailureReason.TIMEOUT, FailureReason.CONNECTION})
 _STATUS_REASONS = {4: FailureReason.HTTP_4XX, 5: FailureReason.HTTP_5XX}
 
 

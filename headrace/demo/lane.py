@@ -33,7 +33,7 @@ class LanePlan:
         policy: Picking policy.
         prometheus_url: Asked for telemetry, when given.
         exporter_urls: Scraped for power by the router itself, when given.
-        scrape_interval_seconds: Of the router's own scrapes.
+        scrape_interval_seconds: Of the router's own scrapes; None for none.
         listen_port: Of Envoy; 0 for any free one.
         timeouts: Of Envoy.
     """
@@ -43,7 +43,7 @@ class LanePlan:
     policy: str = "dispatch"
     prometheus_url: str | None = None
     exporter_urls: tuple[str, ...] = ()
-    scrape_interval_seconds: float = 1.0
+    scrape_interval_seconds: float | None = 1.0
     listen_port: int = 0
     timeouts: EnvoyTimeouts = field(default_factory=EnvoyTimeouts)
 
@@ -145,12 +145,12 @@ class Lane:
 
     def _config(self) -> dict[str, Any]:
         plan = self._plan
-        telemetry: dict[str, Any] = {
-            "scrape": {
+        telemetry: dict[str, Any] = {"scrape": None}
+        if plan.scrape_interval_seconds is not None:
+            telemetry["scrape"] = {
                 "interval_seconds": plan.scrape_interval_seconds,
                 "exporter_urls": list(plan.exporter_urls),
             }
-        }
         if plan.prometheus_url is not None:
             telemetry["prometheus"] = {"url": plan.prometheus_url}
         return {

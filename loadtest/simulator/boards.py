@@ -11,9 +11,10 @@ class SimulatedRequest(EngineRequest):
 
     Attributes:
         ticket: None when the router did not see it (it had failed open).
+        measured: Whether it arrived in the measured window.
     """
 
-    __slots__ = ("ticket",)
+    __slots__ = ("measured", "ticket")
 
     def __init__(
         self,
@@ -23,6 +24,7 @@ class SimulatedRequest(EngineRequest):
         output_tokens: int,
         block_hashes: tuple[int, ...] = (),
         ticket: Ticket | None,
+        measured: bool,
     ) -> None:
         """Lengths are at least 1, as the engine wants them."""
         super().__init__(
@@ -32,6 +34,7 @@ class SimulatedRequest(EngineRequest):
             block_hashes=block_hashes,
         )
         self.ticket = ticket
+        self.measured = measured
 
 
 class SimulatedReplica:

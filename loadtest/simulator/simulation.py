@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fleet.price import PriceBoard
 from fleet.topology import Fleet
 from loadtest.arrivals import Arrival
+from loadtest.energy_meter import Energy
 from loadtest.engine_state import Iteration, Limits
 from loadtest.simulator.boards import SimulatedReplica, SimulatedRequest
 from loadtest.simulator.observation import Observatory, TelemetryModel
@@ -80,7 +81,9 @@ class World:
         fleet: What the router is told: topology, objectives, prior profiles.
         truths: Backend name -> what its boards really do.
         limits: Backend name -> settings of its engines.
-        window_seconds: Length of the arrivals.
+        window_seconds: How long is measured; arrivals end with it.
+        warmup_seconds: Simulated before that and not measured, so that a policy is judged by how
+            it carries a load and not by how it meets one out of nothing.
         max_tokens: What requests ask for; their true lengths are not told.
         priority: Of all requests; below 0 they may be shed.
         faults: What goes wrong.
@@ -90,6 +93,7 @@ class World:
     truths: dict[str, Truth]
     limits: dict[str, Limits] = field(default_factory=dict)
     window_seconds: float
+    warmup_seconds: float = 0.0
     max_tokens: int = 2048
     priority: int = 0
     faults: tuple[Fault, ...] = ()
@@ -160,12 +164,19 @@ class Simulation:
         self._arriving = True
         self._telemetry_lost = False
         self._router_away = False
+        self._end_seconds = world.warmup_seconds + world.window_seconds
+        self._before: dict[str, Energy] = {}
+        self._at_end: dict[str, Energy] = {}
+        self._generated_before = 0
+        self._generated_at_end = 0
         self.now_seconds = 0.0
 
     def run(self, observer: Observer | None = None) -> RunResult:
         """Play all arrivals and wait for all answers."""
         self._schedule(0.0, self._scrape, None)
         self._schedule(0.01, self._commit, None)
+        self._schedule(self.world.warmup_seconds, self._begin, None)
+        self._schedule(self._end_seconds, self._end, None)
         for fault in self.world.faults:
             self._schedule(fault.start_seconds, self._break, fault)
             self._schedule(fault.start_seconds + fault.duration_seconds, self._mend, fault)
@@ -182,27 +193,29 @@ class Simulation:
 
     def _pull(self) -> None:
         arrival = next(self._arrivals, None)
-        if arrival is None or arrival.at_seconds >= self.world.window_seconds:
+        if arrival is None or arrival.at_seconds >= self._end_seconds:
             self._arriving = False
         else:
             self._schedule(arrival.at_seconds, self._arrive, arrival)
 
     def _arrive(self, arrival: Arrival) -> None:
         self._pull()
-        self.tally.requests += 1
+        measured = self.now_seconds >= self.world.warmup_seconds
+        self.tally.requests += measured
         if self.arm.sees_truth:
             self._observe(self._observatory.scrape(self.now_seconds))
         address, ticket = self._route(arrival)
         if address is None:
-            self.tally.shed += 1
+            self.tally.shed += measured
             return
         replica = self.replicas[address]
-        self.tally.backends[replica.backend] += 1
+        self.tally.backends[replica.backend] += measured
         request = SimulatedRequest(
             str(next(self._numbers)),
             prompt_tokens=arrival.prompt_tokens,
             output_tokens=arrival.output_tokens,
             ticket=ticket,
+            measured=measured,
         )
         replica.engine.submit(request, now_seconds=self.now_seconds)
         self._unfinished += 1
@@ -225,7 +238,7 @@ class Simulation:
         answer = self.picker.pick(facts, now_seconds=self.now_seconds, draw=self._draws.random())
         if isinstance(answer, Rejection):
             return None, None
-        self.tally.reasons[answer.reason.value] += 1
+        self.tally.reasons[answer.reason.value] += self.now_seconds >= self.world.warmup_seconds
         return answer.address, answer.ticket
 
     def _fall_back(self) -> str:
@@ -253,6 +266,8 @@ class Simulation:
         self._unfinished -= 1
         if request.ticket is not None:
             self.picker.settle(request.ticket, now_seconds=self.now_seconds)
+        if not request.measured:
+            return
         first_seconds = request.first_token_seconds
         assert first_seconds is not None, "a finished request has a first token"
         self.tally.complete(
@@ -284,6 +299,23 @@ class Simulation:
     def _show(self, observer: Observer) -> None:
         observer(self.now_seconds, self)
         self._again(1.0, self._show, observer)
+
+    def _begin(self, _: None) -> None:
+        """The measured window begins: note what was before."""
+        self.tally.set_changes = 0
+        self._before = self._meter()
+        self._generated_before = self._generated()
+
+    def _end(self, _: None) -> None:
+        """The measured window ends: joules and tokens are those between its two ends."""
+        self._at_end = self._meter()
+        self._generated_at_end = self._generated()
+
+    def _generated(self) -> int:
+        return sum(r.engine.counters.generation_tokens for r in self.replicas.values())
+
+    def _meter(self) -> dict[str, Energy]:
+        return {a: r.engine.energy(self.now_seconds) for a, r in self.replicas.items()}
 
     def _break(self, fault: Fault) -> None:
         self._set_fault(fault, active=True)
@@ -320,13 +352,12 @@ class Simulation:
 
     def _result(self) -> RunResult:
         tally, window_seconds = self.tally, self.world.window_seconds
-        energies = {
-            address: replica.engine.energy(self.now_seconds)
-            for address, replica in self.replicas.items()
-        }
         busy: dict[str, list[float]] = {}
+        dynamic_joules = 0.0
         for address, replica in self.replicas.items():
-            share = energies[address].busy_seconds / window_seconds
+            before, after = self._before[address], self._at_end[address]
+            dynamic_joules += after.dynamic_joules - before.dynamic_joules
+            share = (after.busy_seconds - before.busy_seconds) / window_seconds
             busy.setdefault(replica.backend, []).append(share)
         idle_watts = sum(r.engine.truth.idle_watts for r in self.replicas.values())
         return RunResult(
@@ -338,8 +369,8 @@ class Simulation:
             completed=tally.completed,
             attained=tally.attained,
             prompt_tokens=tally.prompt_tokens,
-            output_tokens=tally.output_tokens,
-            dynamic_joules=sum(energy.dynamic_joules for energy in energies.values()),
+            output_tokens=self._generated_at_end - self._generated_before,
+            dynamic_joules=dynamic_joules,
             idle_joules=idle_watts * window_seconds,
             ttft=Latencies.of(tally.ttft),
             tpot=Latencies.of(tally.tpot),

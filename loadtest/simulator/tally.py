@@ -32,13 +32,13 @@ class RunResult:
     Attributes:
         arm: Name of the policy arm.
         seed: Of the run.
-        window_seconds: Length of the arrivals; idle power is charged over it.
-        requests: Offered.
+        window_seconds: What was measured; joules and tokens are those of this window.
+        requests: Offered in it; what became of them is counted whenever they end.
         shed: Refused by the router.
         completed: Answered.
         attained: Answered within both objectives.
         prompt_tokens: Of completed requests.
-        output_tokens: Generated.
+        output_tokens: Generated within the window, by all requests.
         dynamic_joules: Energy above idle, all boards.
         idle_joules: Idle power over the window, all boards.
         ttft: Of completed requests.

@@ -73,7 +73,7 @@ class Picker:
                 self.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
                 now_seconds=now_seconds,
             )
-        self._regroup(now_seconds)
+        self._regroup(now_seconds=now_seconds)
 
     def commit(self, *, now_seconds: float) -> None:
         """Choose anew which replicas are to carry each model's load; about once a second.
@@ -169,12 +169,12 @@ class Picker:
                 del kept[model]
         for model, pool in self._pools.items():
             pool.committed = self._commitments.get(model, Commitment()).addresses
-            pool.groups = build_groups(pool.units, self.workload.of(model).mix(now_seconds=0.0))
+        self._regroup(now_seconds=0.0)
 
-    def _regroup(self, now_seconds: float) -> None:
+    def _regroup(self, *, now_seconds: float) -> None:
         for model, pool in self._pools.items():
             mix = self.workload.of(model).mix(now_seconds=now_seconds)
-            pool.groups = build_groups(pool.units, mix)
+            pool.groups = build_groups(pool.units, mix, self._settings.swing_deviations)
 
     def _question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
@@ -220,6 +220,7 @@ class Picker:
             mix=workload.mix(now_seconds=now_seconds),
             ttft_objective_seconds=facts.hints.ttft_seconds,
             tpot_objective_seconds=facts.hints.tpot_seconds,
+            swing_deviations=self._settings.swing_deviations,
             sheddable=facts.hints.priority < 0,
             subset=facts.hints.subset,
         )

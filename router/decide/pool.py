@@ -73,16 +73,16 @@ class Pool:
         )
 
 
-def build_groups(units: Iterable[Unit], mix: Mix) -> list[Group]:
+def build_groups(units: Iterable[Unit], mix: Mix, swing_deviations: float) -> list[Group]:
     """Group healthy units and compute each group's operating point at `mix`."""
     members: dict[tuple[str, float], list[Unit]] = {}
     for unit in units:
         if unit.healthy:
             members.setdefault((unit.backend.name, unit.price_ratio), []).append(unit)
-    return list(_groups(members.values(), mix))
+    return list(_groups(members.values(), mix, swing_deviations))
 
 
-def _groups(members: Iterable[list[Unit]], mix: Mix) -> Iterator[Group]:
+def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) -> Iterator[Group]:
     for units in members:
         first = units[0]
         objective = first.backend.objective
@@ -91,6 +91,7 @@ def _groups(members: Iterable[list[Unit]], mix: Mix) -> Iterator[Group]:
             mix,
             tpot_limit_seconds=objective.margin_ratio * objective.tpot_seconds,
             max_running_requests=first.backend.max_running_requests,
+            swing_deviations=swing_deviations,
         )
         yield Group(
             units=units,

@@ -13,6 +13,8 @@ class DecideSettings:
         policy: Name of the picking policy (see router.decide.policies).
         freshness: When a signal stops counting.
         kv_limit_ratio: Predicted KV use beyond which a replica is full. vLLM preempts at 1.
+        swing_deviations: Standard deviations of prefill interference that the TPOT guard adds to
+            its mean. The mean alone lets short answers miss: one long prompt is half their life.
         default_output_tokens: Answer length assumed of a model before its counters tell.
         default_bytes_per_token: Prompt bytes per token before calibration; English text in JSON
             under common BPE vocabularies lies at 4 to 4.5.
@@ -30,6 +32,7 @@ class DecideSettings:
     policy: str = "dispatch"
     freshness: FreshnessPolicy = field(default_factory=FreshnessPolicy)
     kv_limit_ratio: float = 0.9
+    swing_deviations: float = 1.0
     default_output_tokens: float = 256.0
     default_bytes_per_token: float = 4.2
     rate_window_seconds: float = 20.0

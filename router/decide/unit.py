@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fleet.physics import (
     Mix,
     interference_seconds_per_request,
+    interference_swing_seconds,
     prefill_dynamic_joules,
     step_dynamic_joules,
 )
@@ -29,6 +30,7 @@ class Demand(NamedTuple):
         mix: The model's present mean request.
         ttft_objective_seconds: The request's own objective, or None: the backend's.
         tpot_objective_seconds: Likewise.
+        swing_deviations: Of prefill interference, added to its mean by the TPOT guard.
         sheddable: Whether it may be refused when no replica keeps the objective.
         subset: Addresses or hosts the pick is limited to, or None for all.
     """
@@ -39,6 +41,7 @@ class Demand(NamedTuple):
     mix: Mix
     ttft_objective_seconds: float | None
     tpot_objective_seconds: float | None
+    swing_deviations: float
     sheddable: bool
     subset: frozenset[str] | None
 
@@ -57,7 +60,7 @@ class Prediction(NamedTuple):
     """What the request would meet on a replica.
 
     Attributes:
-        tpot_seconds: At B + 1, prefill interference included.
+        tpot_seconds: At B + 1, prefill interference and its swing included.
         ttft_seconds: Queue, pending prompts and own prefill.
         kv_ratio: KV use once admitted.
         lateness_ratio: The worst of prediction over limit; at most 1 when the guard passes.
@@ -198,8 +201,13 @@ class Unit:
         batch = self.running + 1.0
         kv_tokens = self.resident_tokens + demand.resident_tokens
         decode_seconds = step.decode_seconds(batch, kv_tokens)
-        tpot_seconds = decode_seconds + batch * interference_seconds_per_request(
-            self.profile, demand.mix
+        tpot_seconds = (
+            decode_seconds
+            + batch * interference_seconds_per_request(self.profile, demand.mix)
+            + demand.swing_deviations
+            * interference_swing_seconds(
+                self.profile, demand.mix, batch=batch, output_tokens=demand.output_tokens
+            )
         )
         ttft_seconds = (
             max(0.0, self.account.prefill_free_seconds - now_seconds)
