@@ -6,6 +6,8 @@ Symbols as in DESIGN section 3: B running requests, KV resident tokens, n prompt
 import math
 from dataclasses import dataclass, replace
 
+from fleet.batch_ratios import BatchRatios, ratio_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
@@ -21,6 +23,7 @@ class StepTime:
         per_prompt_token_seconds: p1.
         per_prompt_token_squared_seconds: p2.
         chunk_tokens: Prompt tokens one iteration may carry (vLLM --max-num-batched-tokens).
+        batch_ratios: Correction of T by batch (see fleet.batch_ratios); prompts are not corrected.
     """
 
     base_seconds: float
@@ -29,14 +32,16 @@ class StepTime:
     per_prompt_token_seconds: float
     per_prompt_token_squared_seconds: float
     chunk_tokens: int = 2048
+    batch_ratios: BatchRatios = ()
 
     def decode_seconds(self, batch: float, kv_tokens: float) -> float:
         """T(B, KV) of an iteration that only decodes."""
-        return (
+        seconds = (
             self.base_seconds
             + self.per_request_seconds * batch
             + self.per_kv_token_seconds * kv_tokens
         )
+        return seconds * ratio_at(self.batch_ratios, batch) if self.batch_ratios else seconds
 
     def prompt_seconds(self, new_tokens: float, *, cached_tokens: float = 0.0) -> float:
         """What `new_tokens` prompt tokens add to the iterations that carry them."""
@@ -72,6 +77,7 @@ class PowerCurve:
         steepness: Per doubling of B.
         midpoint_log2: log2 of the batch at which half the span is reached.
         prefill_watts: While computing a prompt.
+        batch_ratios: Correction of the dynamic part of P by batch (see fleet.batch_ratios).
     """
 
     idle_watts: float
@@ -80,13 +86,17 @@ class PowerCurve:
     steepness: float
     midpoint_log2: float
     prefill_watts: float
+    batch_ratios: BatchRatios = ()
 
     def decode_watts(self, batch: float) -> float:
         """P(B); below one request the floor's own power, at zero the idle power."""
         if batch <= 0.0:
             return self.idle_watts
         exponent = -self.steepness * (math.log2(max(batch, 1.0)) - self.midpoint_log2)
-        return self.floor_watts + self.span_watts / (1.0 + math.exp(exponent))
+        watts = self.floor_watts + self.span_watts / (1.0 + math.exp(exponent))
+        if not self.batch_ratios:
+            return watts
+        return self.idle_watts + (watts - self.idle_watts) * ratio_at(self.batch_ratios, batch)
 
     def scaled(self, ratio: float) -> "PowerCurve":
         """The dynamic part multiplied by `ratio` (> 0); idle power stays."""
@@ -121,7 +131,25 @@ class Profile:
     assumptions: tuple[str, ...] = ()
 
     def scaled(self, *, time_ratio: float, power_ratio: float) -> "Profile":
-        """This profile corrected by learned gains on time and on dynamic power."""
+        """Every duration and all dynamic power multiplied by a ratio."""
         return replace(
             self, step=self.step.scaled(time_ratio), power=self.power.scaled(power_ratio)
+        )
+
+    def corrected(
+        self, *, time_ratios: BatchRatios, prompt_ratio: float, power_ratios: BatchRatios
+    ) -> "Profile":
+        """Decode time and dynamic decode power corrected by batch, prompt time by one ratio."""
+        step = self.step
+        return replace(
+            self,
+            step=replace(
+                step,
+                batch_ratios=time_ratios,
+                per_prompt_token_seconds=step.per_prompt_token_seconds * prompt_ratio,
+                per_prompt_token_squared_seconds=(
+                    step.per_prompt_token_squared_seconds * prompt_ratio
+                ),
+            ),
+            power=replace(self.power, batch_ratios=power_ratios),
         )

@@ -31,7 +31,7 @@ class ObjectiveSection(Section):
 
     ttft_seconds: Positive = 1.0
     tpot_seconds: Positive = 0.05
-    margin_ratio: Annotated[float, Field(gt=0, le=1)] = 0.6
+    margin_ratio: Annotated[float, Field(gt=0, le=1)] = Objective().margin_ratio
 
 
 class StepSection(Section):

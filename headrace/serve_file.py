@@ -50,6 +50,7 @@ class RouterSection(Section):
 
     policy: str = _DEFAULTS.policy
     kv_limit_ratio: Ratio = _DEFAULTS.kv_limit_ratio
+    swing_deviations: NonNegative = _DEFAULTS.swing_deviations
     default_output_tokens: Positive = _DEFAULTS.default_output_tokens
     default_bytes_per_token: Positive = _DEFAULTS.default_bytes_per_token
     rate_window_seconds: Positive = _DEFAULTS.rate_window_seconds

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fleet.physics import Mix, dynamic_watts
-from fleet.profile import Profile
+from fleet.operating import OperatingCurve
 
 _MAX_ENUMERATED_SETS = 512
 
@@ -22,8 +21,7 @@ class Lot:
 
     Attributes:
         members: Addresses, the ones to take first in front.
-        profile: Of each member.
-        mix: Of the model that is being planned.
+        curve: Steady states of each member at the planned model's mix.
         price_ratio: Multiplier on joules.
         merit_joules: Priced joules of a mean request at the operating point; orders the lots.
         capacity_requests_per_second: Of each member at its operating point B*.
@@ -31,8 +29,7 @@ class Lot:
     """
 
     members: tuple[str, ...]
-    profile: Profile
-    mix: Mix
+    curve: OperatingCurve
     price_ratio: float
     merit_joules: float
     capacity_requests_per_second: float
@@ -46,10 +43,8 @@ class Lot:
     def added_watts(self, requests_per_second: float) -> float:
         """Priced dynamic power that this rate adds to one member."""
         base = self.capacity_requests_per_second * self.used_ratio
-        return self.price_ratio * (
-            dynamic_watts(self.profile, self.mix, requests_per_second=base + requests_per_second)
-            - dynamic_watts(self.profile, self.mix, requests_per_second=base)
-        )
+        watts = self.curve.dynamic_watts
+        return self.price_ratio * (watts(base + requests_per_second) - watts(base))
 
 
 class _Cost(NamedTuple):
@@ -84,8 +79,8 @@ def room_for(
     """
     batch = 1.0
     if lots:
-        seconds = lots[0].mix.output_tokens * lots[0].profile.step.base_seconds
-        batch = max(1.0, requests_per_second * seconds)
+        mix, step = lots[0].curve.mix, lots[0].curve.profile.step
+        batch = max(1.0, requests_per_second * mix.output_tokens * step.base_seconds)
     deviation_ratio = 1.0 / math.sqrt(batch)
     return Room(deviation_ratio, 1.0 + reserve_deviations * deviation_ratio)
 
@@ -117,7 +112,7 @@ class _Pricer:
     def _price(self, counts: Counts) -> _Cost:
         pairs = list(zip(self._lots, counts, strict=True))
         capacity = sum(count * lot.free_requests_per_second for lot, count in pairs)
-        idle = sum(count * lot.profile.power.idle_watts for lot, count in pairs)
+        idle = sum(count * lot.curve.profile.power.idle_watts for lot, count in pairs)
         watts = sum(weight * self._watts(counts, rate) for rate, weight in self._rates)
         return _Cost(max(0.0, self._design - capacity), watts, idle)
 

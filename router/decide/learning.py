@@ -1,68 +1,122 @@
-"""Profiles learn: one gain on time and one on dynamic power per backend, from telemetry.
+"""Profiles learn: a correction of step time and of dynamic power per backend, from telemetry.
 
-A gain is observed over predicted, averaged in log scale and bounded. One gain per backend and not
-per replica: boards read up to 5 % off (arXiv 2312.02741), which the mean over replicas softens,
-and replicas that are alike stay interchangeable to the decision.
+Step time is fitted by `router.decide.step_fit`. Power is observed over predicted, averaged in log
+scale and bounded, kept per doubling of the batch; batches that were never seen take after their
+nearest neighbours. Per backend and not per replica: boards read up to 5 % off (arXiv 2312.02741),
+which the mean over replicas softens, and replicas that are alike stay interchangeable to the
+decision.
 """
 
 import math
 from typing import NamedTuple
 
+from fleet.batch_ratios import POINTS, BatchRatios, nearest_point
 from fleet.profile import Profile
 from fleet.signals import FreshnessPolicy, Signal, SignalKind
 from fleet.snapshot import FleetSnapshot, Signals
 from fleet.topology import Backend
+from router.decide.step_fit import StepFit
 
-_MIN_GAIN = 0.5
-_MAX_GAIN = 2.0
+# Beyond these a reading says more about the telemetry than about the board.
+_MIN_GAIN = 0.25
+_MAX_GAIN = 4.0
 _WINDOW_SECONDS = 60.0
+# The prior counts as this much watching, so that first samples do not jerk the profile.
+_PRIOR_SECONDS = 10.0
+# What is learned at one doubling of the batch counts this much at the next, and so on outwards.
+_NEIGHBOUR_SHARE = 0.3
 # Below this batch a scrape's count says little about the mean over the interval.
 _MIN_BATCH = 2.0
 # A batch that moved by more than this between two scrapes was not an operating point.
 _MAX_BATCH_CHANGE_RATIO = 0.5
 # Time per prompt token is taken at this length: attention's share grows with it, but slowly.
 _PROMPT_TOKENS = 1024.0
-# Gains only move profiles in steps of this size, so that groups are not rebuilt for noise.
-_GAIN_STEP = 0.02
+# Profiles only follow when a correction moves by this much, so that noise rebuilds nothing.
+_VISIBLE_CHANGE_RATIO = 0.02
 
 
 class _Sample(NamedTuple):
-    time_ratio: float | None
+    """One busy interval of one replica, in shares of a second as its prior has them."""
+
+    batch: float
+    decode_share: float
+    prompt_share: float
     power_ratio: float | None
 
 
-class _Gain:
-    """Log-mean of observed ratios with an exponential window."""
+class Corrections(NamedTuple):
+    """What was learned of a backend.
 
-    __slots__ = ("_log", "_published", "_weight_seconds")
+    Attributes:
+        time_ratios: Of decode time, by batch; empty when nothing was learned.
+        prompt_ratio: Of prompt time.
+        power_ratios: Of dynamic decode power, by batch; empty when nothing was learned.
+    """
+
+    time_ratios: BatchRatios = ()
+    prompt_ratio: float = 1.0
+    power_ratios: BatchRatios = ()
+
+    def differs(self, other: "Corrections") -> bool:
+        """Whether anything has moved enough to be worth a new profile."""
+        return any(
+            abs(a / b - 1.0) >= _VISIBLE_CHANGE_RATIO
+            for a, b in zip(self.numbers(), other.numbers(), strict=True)
+        )
+
+    def numbers(self) -> tuple[float, ...]:
+        """All ratios in one row, 1 where nothing was learned."""
+        ones = (1.0,) * POINTS
+        return (*(self.time_ratios or ones), self.prompt_ratio, *(self.power_ratios or ones))
+
+
+class _Gains:
+    """Log-means of observed ratios by batch, each with an exponential window."""
+
+    __slots__ = ("_logs", "_seconds")
 
     def __init__(self) -> None:
-        self._log = 0.0
-        self._weight_seconds = 0.0
-        self._published = 1.0
+        self._logs = [0.0] * POINTS
+        self._seconds = [0.0] * POINTS
 
-    def add(self, ratio: float, *, seconds: float) -> None:
+    def add(self, ratio: float, *, batch: float, seconds: float) -> None:
+        point = nearest_point(batch)
         bounded = math.log(min(_MAX_GAIN, max(_MIN_GAIN, ratio)))
-        self._weight_seconds = min(_WINDOW_SECONDS, self._weight_seconds + seconds)
-        # The prior counts as a quarter of a window, so first samples do not jerk the profile.
-        share = seconds / (self._weight_seconds + 0.25 * _WINDOW_SECONDS)
-        self._log += (bounded - self._log) * min(1.0, share)
+        self._seconds[point] = min(_WINDOW_SECONDS, self._seconds[point] + seconds)
+        share = min(1.0, seconds / self._seconds[point])
+        self._logs[point] += (bounded - self._logs[point]) * share
 
-    def ratio(self) -> float:
-        value = math.exp(self._log)
-        if abs(value / self._published - 1.0) >= _GAIN_STEP:
-            self._published = value
-        return self._published
+    def ratios(self) -> BatchRatios:
+        """What is believed at each point; empty until anything was seen."""
+        if not any(self._seconds):
+            return ()
+        return tuple(self._believed(point) for point in range(POINTS))
+
+    def _believed(self, point: int) -> float:
+        """The mean over all points, weighted by watching time and nearness, and the prior."""
+        weights = [
+            seconds * _NEIGHBOUR_SHARE ** abs(other - point)
+            for other, seconds in enumerate(self._seconds)
+        ]
+        # The prior's weight shrinks with nearness too: far from anything seen, the nearest seen
+        # gain is still a better guess than none.
+        nearest = max(
+            _NEIGHBOUR_SHARE ** abs(other - point)
+            for other, seconds in enumerate(self._seconds)
+            if seconds
+        )
+        total = sum(weight * log for weight, log in zip(weights, self._logs, strict=True))
+        return math.exp(total / (sum(weights) + _PRIOR_SECONDS * nearest))
 
 
 class Learner:
-    """Gains of all backends."""
+    """Corrections of all backends."""
 
     def __init__(self) -> None:
-        """Start from the priors: every gain 1."""
-        self._time: dict[str, _Gain] = {}
-        self._power: dict[str, _Gain] = {}
-        self._profiles: dict[str, tuple[Profile, float, float, Profile]] = {}
+        """Start from the priors."""
+        self._times: dict[str, StepFit] = {}
+        self._powers: dict[str, _Gains] = {}
+        self._profiles: dict[str, tuple[Profile, Corrections, Profile]] = {}
         self._last: dict[str, tuple[float, float]] = {}
 
     def observe(
@@ -85,37 +139,48 @@ class Learner:
                     continue
                 elapsed = min(observed_seconds - before[0], _WINDOW_SECONDS)
                 sample = _compare(backend.profile, signals, before[1], batch, before[0])
-                self._add(backend.name, sample, seconds=elapsed / len(backend.replicas))
+                if sample is not None:
+                    self._add(backend.name, sample, seconds=elapsed)
 
     def profile(self, backend: Backend) -> Profile:
-        """The backend's profile with its gains; the same object until a gain moves visibly."""
-        time_ratio, power_ratio = self.gains(backend.name)
+        """The backend's profile corrected; the same object until a correction moves visibly."""
         known = self._profiles.get(backend.name)
-        if known is None or known[:3] != (backend.profile, time_ratio, power_ratio):
-            learned = backend.profile.scaled(time_ratio=time_ratio, power_ratio=power_ratio)
-            known = (backend.profile, time_ratio, power_ratio, learned)
-            self._profiles[backend.name] = known
-        return known[3]
+        corrections = self.corrections(backend.name)
+        if known is None or known[0] is not backend.profile or corrections.differs(known[1]):
+            learned = backend.profile.corrected(
+                time_ratios=corrections.time_ratios,
+                prompt_ratio=corrections.prompt_ratio,
+                power_ratios=corrections.power_ratios,
+            )
+            known = self._profiles[backend.name] = (backend.profile, corrections, learned)
+        return known[2]
 
-    def gains(self, backend: str) -> tuple[float, float]:
-        """(time, dynamic power): observed over prior; 1 when nothing was learned."""
-        time, power = self._time.get(backend), self._power.get(backend)
-        return (time.ratio() if time else 1.0, power.ratio() if power else 1.0)
+    def corrections(self, backend: str) -> Corrections:
+        """What is believed of a backend now."""
+        times, powers = self._times.get(backend), self._powers.get(backend)
+        time_ratios, prompt_ratio = times.ratios() if times else ((), 1.0)
+        return Corrections(time_ratios, prompt_ratio, powers.ratios() if powers else ())
 
     def _add(self, backend: str, sample: _Sample, *, seconds: float) -> None:
-        if sample.time_ratio is not None:
-            self._time.setdefault(backend, _Gain()).add(sample.time_ratio, seconds=seconds)
+        self._times.setdefault(backend, StepFit()).add(
+            batch=sample.batch,
+            decode_share=sample.decode_share,
+            prompt_share=sample.prompt_share,
+            seconds=seconds,
+        )
         if sample.power_ratio is not None:
-            self._power.setdefault(backend, _Gain()).add(sample.power_ratio, seconds=seconds)
+            self._powers.setdefault(backend, _Gains()).add(
+                sample.power_ratio, batch=sample.batch, seconds=seconds
+            )
 
 
 def _compare(
     prior: Profile, signals: Signals, batch_before: float, batch_now: float, since_seconds: float
-) -> _Sample:
-    """Observed over predicted at the mean batch between two scrapes; None where it cannot say."""
+) -> _Sample | None:
+    """What the prior predicts at the mean batch between two scrapes; None where it cannot say."""
     low, high = sorted((batch_before, batch_now))
     if low < _MIN_BATCH or high - low > _MAX_BATCH_CHANGE_RATIO * low:
-        return _Sample(None, None)
+        return None
     batch = 0.5 * (low + high)
     written, computed = (
         _recent(signals.get(kind), since_seconds)
@@ -125,24 +190,24 @@ def _compare(
         )
     )
     if written is None or computed is None or written <= 0.0:
-        return _Sample(None, None)
+        return None
     kv_tokens = _kv_tokens(prior, signals)
     steps_per_second = written / batch
     decode_share = prior.step.decode_seconds(batch, kv_tokens) * steps_per_second
     prefill_share = computed * prior.step.prompt_seconds(_PROMPT_TOKENS) / _PROMPT_TOKENS
-    # A busy engine spends every second in one or the other: predicted shares should sum to 1.
-    time_ratio = 1.0 / (decode_share + prefill_share)
     watts = _recent(signals.get(SignalKind.POWER_WATTS), since_seconds)
-    return _Sample(time_ratio, _power_ratio(prior, watts, batch, decode_share, prefill_share))
+    power_ratio = _power_ratio(prior, watts, batch, prefill_share)
+    return _Sample(batch, decode_share, prefill_share, power_ratio)
 
 
 def _power_ratio(
-    prior: Profile, watts: float | None, batch: float, decode_share: float, prefill_share: float
+    prior: Profile, watts: float | None, batch: float, prefill_share: float
 ) -> float | None:
+    """Dynamic watts over the prior's mean of decoding and computing prompts."""
     power = prior.power
     if watts is None or watts <= power.idle_watts:
         return None
-    prefill = prefill_share / (decode_share + prefill_share)
+    prefill = min(prefill_share, 0.9)
     predicted = (1.0 - prefill) * power.decode_watts(batch) + prefill * power.prefill_watts
     return (watts - power.idle_watts) / (predicted - power.idle_watts)
 

@@ -271,8 +271,7 @@ class Picker:
                 lots.append(
                     Lot(
                         members=members,
-                        profile=group.profile,
-                        mix=mix,
+                        curve=group.curve,
                         price_ratio=group.price_ratio,
                         merit_joules=group.merit_joules(
                             prompt_tokens=mix.computed_prompt_tokens,

@@ -3,13 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fleet.physics import (
-    Mix,
-    capacity_requests_per_second,
-    decode_joules_per_token,
-    largest_batch,
-    prefill_dynamic_joules,
-)
+from fleet.operating import OperatingCurve
+from fleet.physics import Mix, prefill_dynamic_joules
 from fleet.profile import Profile
 from router.decide.unit import Demand, Unit
 
@@ -21,6 +16,7 @@ class Group:
     Attributes:
         units: Its members.
         profile: Of each of them.
+        curve: Its steady states at the model's mix.
         price_ratio: Multiplier on their joules.
         batch: B*, the largest batch that keeps the guard at the model's mix.
         decode_joules_per_token: At B*.
@@ -29,6 +25,7 @@ class Group:
 
     units: list[Unit]
     profile: Profile
+    curve: OperatingCurve
     price_ratio: float
     batch: float
     decode_joules_per_token: float
@@ -86,9 +83,8 @@ def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) ->
     for units in members:
         first = units[0]
         objective = first.backend.objective
-        batch = largest_batch(
-            first.profile,
-            mix,
+        curve = OperatingCurve(first.profile, mix)
+        batch = curve.largest_batch(
             tpot_limit_seconds=objective.margin_ratio * objective.tpot_seconds,
             max_running_requests=first.backend.max_running_requests,
             swing_deviations=swing_deviations,
@@ -96,10 +92,9 @@ def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) ->
         yield Group(
             units=units,
             profile=first.profile,
+            curve=curve,
             price_ratio=first.price_ratio,
             batch=batch,
-            decode_joules_per_token=decode_joules_per_token(first.profile, mix, batch=batch),
-            capacity_requests_per_second=capacity_requests_per_second(
-                first.profile, mix, batch=batch
-            ),
+            decode_joules_per_token=curve.decode_joules_per_token(batch),
+            capacity_requests_per_second=curve.requests_per_second(batch),
         )

@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.physics import Mix, capacity_requests_per_second, largest_batch
+from fleet.operating import OperatingCurve
+from fleet.physics import Mix
 from fleet.priors import prior_profile
 from router.decide.commitment import (
     Commitment,
@@ -22,14 +23,14 @@ POLICY = CommitmentPolicy(reserve_deviations=1.5, gain_ratio=0.05, dwell_seconds
 
 def lot(accelerator, count, *, used_ratio=0.0):
     profile = prior_profile(accelerator, parameters=8e9)
-    batch = largest_batch(profile, MIX, tpot_limit_seconds=0.03, max_running_requests=256)
+    curve = OperatingCurve(profile, MIX)
+    batch = curve.largest_batch(tpot_limit_seconds=0.03, max_running_requests=256)
     return Lot(
         members=tuple(f"{accelerator}-{index:04d}" for index in range(count)),
-        profile=profile,
-        mix=MIX,
+        curve=curve,
         price_ratio=1.0,
         merit_joules={"B200": 1.0, "H100": 2.0, "A100": 3.0}[accelerator],
-        capacity_requests_per_second=capacity_requests_per_second(profile, MIX, batch=batch),
+        capacity_requests_per_second=curve.requests_per_second(batch),
         used_ratio=used_ratio,
     )
 

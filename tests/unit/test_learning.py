@@ -1,5 +1,8 @@
 """Profiles move towards what is measured, within bounds, and never on bad readings."""
 
+import dataclasses
+import itertools
+
 import pytest
 from builders import make_fleet, make_snapshot
 
@@ -9,6 +12,7 @@ from router.decide.learning import Learner
 FLEET = make_fleet({"H100": 2})
 BACKEND = FLEET.backends[0]
 FRESH = FreshnessPolicy()
+CLOCK = itertools.count()
 
 
 def watch(
@@ -20,9 +24,11 @@ def watch(
     seconds=300,
     watts=None,
     prompts_per_second=0.0,
+    step=None,
 ):
     """Feed a steady load of a replica that differs from the prior by the ratios."""
     truth = BACKEND.profile.scaled(time_ratio=time_ratio, power_ratio=power_ratio)
+    truth = truth if step is None else dataclasses.replace(truth, step=step)
     prefill_share = prompts_per_second * truth.step.prompt_seconds(1000)
     decode_seconds = truth.step.decode_seconds(batch, 40_000)
     readings = {
@@ -36,7 +42,8 @@ def watch(
     power = (1 - prefill_share) * decode_watts + prefill_share * prefill_watts
     power = power if watts is None else watts
     readings[SignalKind.POWER_WATTS] = power
-    for second in range(seconds):
+    start = next(CLOCK) * 10_000
+    for second in range(start, start + seconds):
         snapshot = make_snapshot(
             FLEET, {r.address: readings for r in FLEET.replicas()}, at_seconds=float(second)
         )
@@ -44,34 +51,81 @@ def watch(
 
 
 @pytest.mark.parametrize("ratio", [0.7, 1.0, 1.3])
-def test_gains_reach_what_is_measured_within_five_minutes(ratio):
+@pytest.mark.parametrize("batch", [2.0, 40.0, 200.0])
+def test_corrections_reach_what_is_measured_within_five_minutes(ratio, batch):
     learner = Learner()
 
-    watch(learner, time_ratio=ratio, power_ratio=2.0 - ratio)
+    watch(learner, time_ratio=ratio, power_ratio=2.0 - ratio, batch=batch)
 
-    time_ratio, power_ratio = learner.gains("h100")
-    assert time_ratio == pytest.approx(ratio, rel=0.05)
-    assert power_ratio == pytest.approx(2.0 - ratio, rel=0.05)
+    learned = learner.profile(BACKEND)
+    truth = BACKEND.profile.scaled(time_ratio=ratio, power_ratio=2.0 - ratio)
+    assert learned.step.decode_seconds(batch, 40_000) == pytest.approx(
+        truth.step.decode_seconds(batch, 40_000), rel=0.05
+    )
+    assert learned.power.decode_watts(batch) == pytest.approx(
+        truth.power.decode_watts(batch), rel=0.05
+    )
 
 
-def test_gains_stay_within_their_bounds():
+def test_what_is_learned_at_one_batch_is_the_best_guess_at_others():
     learner = Learner()
 
-    watch(learner, time_ratio=50.0, power_ratio=30.0)
+    watch(learner, time_ratio=1.3, batch=40.0)
 
-    assert learner.gains("h100") == (pytest.approx(2.0, rel=0.05), pytest.approx(2.0, rel=0.05))
+    ratios = learner.corrections("h100").time_ratios
+    assert all(1.1 < ratio <= 1.35 for ratio in ratios)
+
+
+def test_batches_that_behave_differently_are_told_apart():
+    learner = Learner()
+    for _ in range(5):
+        watch(learner, time_ratio=0.8, batch=16.0, seconds=60)
+        watch(learner, time_ratio=1.6, batch=128.0, seconds=60)
+
+    profile, prior = learner.profile(BACKEND).step, BACKEND.profile.step
+    for batch, ratio in ((16.0, 0.8), (128.0, 1.6)):
+        assert profile.decode_seconds(batch, 0) == pytest.approx(
+            ratio * prior.decode_seconds(batch, 0), rel=0.08
+        )
+
+
+def test_prompts_are_told_from_decodes_when_their_shares_vary():
+    learner = Learner()
+    slow_prompts = dataclasses.replace(
+        BACKEND.profile.step,
+        per_prompt_token_seconds=2 * BACKEND.profile.step.per_prompt_token_seconds,
+        per_prompt_token_squared_seconds=0.0,
+    )
+    for _ in range(20):
+        for rate in (0.0, 20.0):
+            watch(learner, step=slow_prompts, prompts_per_second=rate, seconds=15)
+
+    learned = learner.corrections("h100")
+    assert learned.prompt_ratio == pytest.approx(2.0, rel=0.15)
+    assert learned.time_ratios[5] == pytest.approx(1.0, rel=0.05)
+
+
+def test_corrections_stay_within_their_bounds():
+    learner = Learner()
+
+    watch(learner, time_ratio=500.0, power_ratio=300.0)
+
+    learned = learner.corrections("h100")
+    assert max(learned.time_ratios) <= 4.0
+    assert max(learned.power_ratios) <= 4.0
 
 
 def test_an_idle_or_missing_reading_teaches_nothing():
     learner = Learner()
 
     watch(learner, batch=0.5, time_ratio=1.9)
+    assert learner.corrections("h100").time_ratios == ()
+
     watch(learner, watts=1.0, seconds=30)
+    assert learner.corrections("h100").power_ratios == ()
 
-    assert learner.gains("h100")[1] == 1.0
 
-
-def test_the_profile_is_the_same_object_until_a_gain_moves():
+def test_the_profile_is_the_same_object_until_a_correction_moves():
     learner = Learner()
     first = learner.profile(BACKEND)
 
@@ -87,5 +141,7 @@ def test_many_prompts_a_second_are_not_one_prompt_of_that_length():
 
     watch(learner, prompts_per_second=20.0)
 
-    assert learner.gains("h100")[0] == pytest.approx(1.0, rel=0.05)
-    assert learner.gains("h100")[1] == pytest.approx(1.0, rel=0.05)
+    learned = learner.corrections("h100")
+    assert learned.prompt_ratio == pytest.approx(1.0, rel=0.05)
+    assert learned.time_ratios[5] == pytest.approx(1.0, rel=0.05)
+    assert learned.power_ratios[5] == pytest.approx(1.0, rel=0.05)
