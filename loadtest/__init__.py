@@ -7,7 +7,7 @@ that the servers here and a discrete-event simulator with a virtual clock run th
 Its shell: `simulated_clock`, `replica`, `vllm_routes`, `vllm_server`, `dcgm_exporter`,
 `fleet_spec`, `sim_fleet`, `fleet_control`.
 
-The load: `azure_trace` and `arrivals` (who asks when), `client` and `stream_scan` (asking),
+The load: `traces` and `arrivals` (who asks when), `client` and `stream_scan` (asking),
 `outcome` (what came of it).
 
 Nothing here imports the router's profiles: simulated hardware must be able to disagree with what

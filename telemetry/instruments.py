@@ -1,7 +1,7 @@
 """What telemetry says about itself: Prometheus metrics, and one log line per change."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -52,6 +52,7 @@ class Instruments:
         )
         self._last: dict[str, dict[str, Outcome]] = {}
         self._failed: dict[str, dict[str, set[str]]] = {}  # source -> target -> reasons seen
+        self._rejecting: dict[str, set[tuple[SignalKind, RejectionReason]]] = {}
 
     def observe_poll(self, source: str, seconds: float) -> None:
         """Note how long a round took."""
@@ -63,6 +64,18 @@ class Instruments:
         """Count dropped readings."""
         for (kind, reason), times in rejected.items():
             self._rejected.labels(source, kind, reason).inc(times)
+
+    def note_rejected(
+        self, source: str, rejected: Mapping[tuple[SignalKind, RejectionReason], int]
+    ) -> None:
+        """Count the readings that one round dropped, and log what has changed since last time."""
+        self.count_rejected(source, rejected)
+        before, now = self._rejecting.get(source, set()), set(rejected)
+        self._rejecting[source] = now
+        if now - before:
+            _LOG.warning("%s: drops readings: %s", source, _kinds(now - before))
+        if before - now:
+            _LOG.info("%s: no longer drops: %s", source, _kinds(before - now))
 
     def is_down(self, source: str, target: str) -> bool:
         """Whether the target gave nothing when last asked."""
@@ -103,6 +116,10 @@ def _log_changes(
         _LOG.warning("%s: down: %s (%s)", source, _listed(targets), cause)
     if back:
         _LOG.info("%s: back: %s", source, _listed(back))
+
+
+def _kinds(rejected: Iterable[tuple[SignalKind, RejectionReason]]) -> str:
+    return ", ".join(sorted(f"{kind} ({reason})" for kind, reason in rejected))
 
 
 def _listed(targets: list[str]) -> str:

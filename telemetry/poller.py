@@ -155,7 +155,8 @@ class Poller:
         spent_seconds = self._clock.monotonic_seconds() - started_seconds
         self._instruments.observe_poll(source.name, spent_seconds)
         self._instruments.note_outcomes(source.name, outcomes)
-        self._instruments.count_rejected(source.name, report.rejected)
+        if outcomes[_ITSELF] is ANSWERED:
+            self._instruments.note_rejected(source.name, report.rejected)
         breaks = self._assembly.absorb(source.name, report, collected_for=fleet)
         self._instruments.count_rejected(source.name, breaks)
         self._publish()

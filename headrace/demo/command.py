@@ -5,9 +5,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import signal
+import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,20 +29,20 @@ from headrace.demo.report import (
 from headrace.demo.simulated_fleet import MODEL, MODEL_WEIGHTS
 from headrace.demo.watch import Watch
 from headrace.prometheus_process import prometheus_binary
-from loadtest.arrivals import (
-    Arrival,
-    assign_models,
-    azure_like,
+from loadtest.arrivals import Arrival, assign_models, azure_like
+from loadtest.traces.modifiers import (
+    limit,
     mean_requests_per_second,
     speed_up,
     speed_up_factor,
     window,
 )
-from loadtest.azure_trace import AzureTraceError, load_azure_trace
+from loadtest.traces.opening import open_trace
 from router.decide.policies import POLICIES
 
 _RIVAL = "least-request"
 _MAX_PORT = 65535
+_TERMINATED = 128 + signal.SIGTERM  # as shells count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy", default="dispatch", choices=sorted(POLICIES), help="of the first arm"
     )
     parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help="arrivals in the public Azure CSV format"
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="arrivals: Azure or BurstGPT CSV, Mooncake JSON lines",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0, help="Envoy's port; 0 takes a free one")
@@ -74,22 +79,45 @@ def run(args: argparse.Namespace) -> int:
     except ChildStartError as error:
         console.print(str(error), markup=False, style="red")
         return 1
+    except asyncio.CancelledError:  # by SIGTERM; Ctrl-C is a KeyboardInterrupt
+        return _TERMINATED
 
 
 def _check(args: argparse.Namespace) -> None:
-    problems = []
-    if args.requests < 1:
-        problems.append(f"demo: --requests must be 1 or more, got {args.requests}.")
-    if not args.rate > 0:
-        problems.append(f"demo: --rate must be above 0, got {args.rate}.")
-    if args.duration_seconds is not None and not args.duration_seconds > 0:
-        problems.append(f"demo: --duration-seconds must be above 0, got {args.duration_seconds}.")
-    if not 0 <= args.port <= _MAX_PORT:
-        problems.append(f"demo: --port must be from 0 to {_MAX_PORT}, got {args.port}.")
-    if args.report is not None and not args.report.absolute().parent.is_dir():
-        problems.append(f"demo: --report {args.report}: there is no such folder.")
+    problems = [*_bad_figures(args), *_bad_places(args)]
     if problems:
         raise BadInputError(*problems)
+
+
+def _bad_figures(args: argparse.Namespace) -> Iterator[str]:
+    if args.requests < 1:
+        yield f"demo: --requests must be 1 or more, got {args.requests}."
+    if not 0 < args.rate < math.inf:
+        yield f"demo: --rate must be a number above 0, got {args.rate}."
+    if args.duration_seconds is not None and not args.duration_seconds > 0:
+        yield f"demo: --duration-seconds must be above 0, got {args.duration_seconds}."
+
+
+def _bad_places(args: argparse.Namespace) -> Iterator[str]:
+    """Asked before anything runs: report and port are needed after minutes."""
+    if not 0 <= args.port <= _MAX_PORT:
+        yield f"demo: --port must be from 0 to {_MAX_PORT}, got {args.port}."
+    elif args.port and not _is_free(args.port):
+        yield f"demo: --port {args.port} is in use."
+    if args.report is not None and not args.report.absolute().parent.is_dir():
+        yield f"demo: --report {args.report}: there is no such folder."
+    elif args.report is not None and args.report.is_dir():
+        yield f"demo: --report {args.report}: is a folder, must be a file."
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _arrivals(args: argparse.Namespace) -> list[Arrival]:
@@ -100,15 +128,15 @@ def _arrivals(args: argparse.Namespace) -> list[Arrival]:
         )
     else:
         try:
-            recorded = load_azure_trace(args.trace, model=MODEL, limit=args.requests)
+            recorded = list(limit(open_trace(args.trace, model=MODEL), count=args.requests))
             factor = speed_up_factor(recorded, requests_per_second=args.rate)
-        except (AzureTraceError, ValueError) as error:
+        except ValueError as error:  # a `TraceError` is one
             raise BadInputError(f"demo: {error}") from error
-        arrivals = assign_models(
-            speed_up(recorded, factor=factor), models=MODEL_WEIGHTS, seed=args.seed
+        arrivals = list(
+            assign_models(speed_up(recorded, factor=factor), models=MODEL_WEIGHTS, seed=args.seed)
         )
     if args.duration_seconds is not None:
-        arrivals = window(arrivals, start_seconds=0.0, end_seconds=args.duration_seconds)
+        arrivals = list(window(arrivals, start_seconds=0.0, end_seconds=args.duration_seconds))
     return arrivals
 
 

@@ -4,18 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.arrivals import (
-    Arrival,
-    assign_models,
-    azure_like,
-    cap_lengths,
-    mean_requests_per_second,
-    speed_up,
-    speed_up_factor,
-    window,
-)
-from loadtest.azure_trace import load_azure_trace
+from loadtest.arrivals import Arrival, assign_models, azure_like
 from loadtest.outcome import nearest_rank
+from loadtest.traces.modifiers import mean_requests_per_second
+from loadtest.traces.opening import open_trace
 
 DATA = Path(os.environ.get("HEADRACE_DATA") or Path(__file__).parents[3] / "shared" / "data")
 CONV = DATA / "traces" / "azure-llm-2023" / "AzureLLMInferenceTrace_conv.csv"
@@ -28,7 +20,7 @@ THREE = [Arrival(0.0, 100, 10, "a"), Arrival(1.0, 200, 20, "a"), Arrival(4.0, 30
 def conv():
     if not CONV.is_file():
         pytest.skip(f"the generator is NOT compared with its source: no {CONV} (set HEADRACE_DATA)")
-    return load_azure_trace(CONV, model="m")
+    return list(open_trace(CONV, model="m"))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +125,7 @@ def test_weights_that_mean_nothing_are_refused(models):
 
 
 def test_no_arrivals_take_any_models():
-    assert assign_models([], models={"a": 1}, seed=0) == []
+    assert list(assign_models([], models={"a": 1}, seed=0)) == []
 
 
 @pytest.mark.parametrize(
@@ -143,42 +135,3 @@ def test_no_arrivals_take_any_models():
 def test_traffic_that_cannot_be_is_refused(count, rate, message):
     with pytest.raises(ValueError, match=message):
         azure_like(count, requests_per_second=rate, seed=0, models={"m": 1})
-
-
-def test_the_mean_rate_counts_gaps():
-    assert mean_requests_per_second(THREE) == 0.5
-    assert mean_requests_per_second(THREE[:1]) is None
-    assert mean_requests_per_second([THREE[0], THREE[0]]) is None
-
-
-def test_speeding_up_by_the_factor_for_a_rate_gives_that_rate():
-    factor = speed_up_factor(THREE, requests_per_second=5.0)
-    assert factor == 10.0
-    assert [a.at_seconds for a in speed_up(THREE, factor=factor)] == [0.0, 0.1, 0.4]
-
-
-@pytest.mark.parametrize("factor", [0, -2, float("inf")])
-def test_time_is_not_stopped_nor_turned(factor):
-    with pytest.raises(ValueError, match="must be a number above 0"):
-        speed_up(THREE, factor=factor)
-
-
-def test_arrivals_without_a_rate_have_no_factor():
-    with pytest.raises(ValueError, match="have no rate"):
-        speed_up_factor(THREE[:1], requests_per_second=1.0)
-
-
-def test_a_window_starts_at_its_own_zero_and_leaves_out_its_end():
-    assert window(THREE, start_seconds=1.0, end_seconds=4.0) == [Arrival(0.0, 200, 20, "a")]
-
-
-def test_caps_cut_only_what_is_longer():
-    capped = cap_lengths(THREE, max_prompt_tokens=200, max_output_tokens=15)
-    assert [(a.prompt_tokens, a.output_tokens) for a in capped] == [(100, 10), (200, 15), (200, 15)]
-    assert cap_lengths(THREE) == THREE
-
-
-@pytest.mark.parametrize("name", ["max_prompt_tokens", "max_output_tokens"])
-def test_a_cap_leaves_at_least_one_token(name):
-    with pytest.raises(ValueError, match=f"{name} is 0"):
-        cap_lengths(THREE, **{name: 0})

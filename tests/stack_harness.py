@@ -1,0 +1,339 @@
+"""The whole product for tests: simulated replicas in place, real Envoy, the real router process.
+
+Nothing is faked but the engines: requests go client -> Envoy -> (router decides) -> replica, over
+sockets, and what came of them is read where an operator would read it.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiohttp
+import openai
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from telemetry_harness import PrometheusServer, until
+
+from headrace.demo.lane import Lane, LanePlan
+from headrace.envoy_plan import EnvoyTimeouts
+from loadtest.arrivals import Arrival
+from loadtest.fleet_spec import FleetSpec, ReplicaSpec
+from loadtest.prompts import chat_content_of_tokens
+from loadtest.sim_fleet import SimFleet
+
+MODEL, OTHER_MODEL = "llama", "llama-support"
+CHAT = "/v1/chat/completions"
+DEADLINE_SECONDS = 30.0
+PARAMETERS = 8.03e9
+# Envoy sees a death within half a second; a busy machine is not mistaken for a dead replica.
+TIMEOUTS = EnvoyTimeouts(
+    health_interval_seconds=0.2, health_timeout_seconds=2.0, ext_proc_message_seconds=10.0
+)
+SCRAPE_SECONDS = 0.2
+
+
+def replica(name: str, accelerator: str = "H100", models=(MODEL,), **settings) -> ReplicaSpec:
+    """One simulated replica."""
+    return ReplicaSpec(name=name, accelerator=accelerator, models=tuple(models), **settings)
+
+
+def three_h100(**settings) -> list[ReplicaSpec]:
+    """The smallest fleet that still leaves a choice when one of it is gone."""
+    return [replica(f"h100-{index}", **settings) for index in range(3)]
+
+
+class Stack:
+    """A running stack. Replicas are called by their names.
+
+    Attributes:
+        fleet: The simulated replicas, with hooks to break them.
+        lane: Router and Envoy.
+        prometheus: The Prometheus, when there is one.
+        client: Its relative URLs go to Envoy.
+        folder: With the logs of all of them.
+    """
+
+    def __init__(self, fleet, lane, prometheus, client, admin, folder):
+        self.fleet: SimFleet = fleet
+        self.lane: Lane = lane
+        self.prometheus: KillablePrometheus | None = prometheus
+        self.client: aiohttp.ClientSession = client
+        self.folder: Path = folder
+        self._admin: aiohttp.ClientSession = admin
+        self._names = {address: name for name, address in fleet.addresses.items()}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._names.values())
+
+    def openai(self) -> openai.AsyncOpenAI:
+        """A client that never retries by itself; close it."""
+        return openai.AsyncOpenAI(
+            base_url=f"{self.lane.base_url}/v1", api_key="unused", max_retries=0
+        )
+
+    # Requests
+
+    async def ask(self, body: object = None, *, path: str = CHAT, **options) -> tuple:
+        """POST a request; its status, headers and JSON answer."""
+        if not isinstance(body, bytes):
+            options["json"] = chat_body() if body is None else body
+        else:
+            options["data"] = body
+        async with self.client.post(path, **options) as answer:
+            content = await answer.json(content_type="application/json")
+            return answer.status, answer.headers, content
+
+    async def open_stream(self, **fields) -> aiohttp.ClientResponse:
+        """Start a streamed answer and wait for its first bytes; close the response."""
+        body = chat_body(stream=True, **fields)
+        answer = await self.client.post(CHAT, json=body)
+        assert answer.status == 200, await answer.text()
+        assert await answer.content.readany()
+        return answer
+
+    # What the router says
+
+    async def admin(self, path: str):
+        async with self._admin.get(f"{self.lane.admin_url}{path}") as answer:
+            return await answer.json()
+
+    async def metrics(self) -> Counter:
+        """All samples by (name, label values sorted by label name)."""
+        async with self._admin.get(f"{self.lane.admin_url}/metrics") as answer:
+            text = await answer.text()
+        return Counter(
+            {
+                (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+            }
+        )
+
+    async def metric(self, name: str, *labels: str) -> float:
+        """The sum of the samples that have all these label values."""
+        return sum(
+            value
+            for (found, *values), value in (await self.metrics()).items()
+            if found == name and set(labels) <= set(values)
+        )
+
+    async def picks_total(self) -> float:
+        return await self.metric("headrace_router_picks_total")
+
+    async def snapshot(self) -> dict[str, dict]:
+        """The router's view of each replica."""
+        view = await self.admin("/debug/snapshot")
+        return {self._names[it["address"]]: it for it in view["replicas"]}
+
+    async def in_flight(self) -> dict[str, int]:
+        """The ledger."""
+        return {name: it["ledger_running"] for name, it in (await self.snapshot()).items()}
+
+    async def last_picks(self, count: int) -> Counter:
+        """How many of the last `count` decisions named each replica."""
+        picks = (await self.admin(f"/debug/picks?last={count}"))["picks"]
+        return Counter(self._names[it["address"]] for it in picks if "address" in it)
+
+    def router_log(self) -> str:
+        return (self.folder / "lane/router.log").read_text(encoding="utf-8")
+
+    # What is waited for
+
+    async def until_in_flight(self, requests: int, *, seconds: float = DEADLINE_SECONDS) -> None:
+        async def are_in_flight() -> bool:
+            return sum((await self.in_flight()).values()) == requests
+
+        await until(are_in_flight, seconds=seconds)
+
+    async def settled(self) -> None:
+        """Every account is empty, no stream is open, no engine has work left."""
+        await self.until_in_flight(0)
+
+        async def is_quiet() -> bool:
+            return not await self.metric("headrace_router_streams_open") and not self.engines_busy()
+
+        await until(is_quiet, seconds=DEADLINE_SECONDS)
+        snapshot = await self.snapshot()
+        assert not any(it["ledger_running"] for it in snapshot.values())
+        assert not await self.metric("headrace_router_requests_in_flight")
+
+    async def until_health(self, name: str, ratio: float) -> None:
+        """The router has seen that a replica is up (1) or down (0)."""
+
+        async def is_seen() -> bool:
+            signal_ = (await self.snapshot())[name]["signals"].get("healthy_ratio")
+            return signal_ is not None and signal_["value"] == ratio
+
+        await until(is_seen, seconds=DEADLINE_SECONDS)
+
+    async def until_envoy_sees(self, *, healthy_replicas: int, routers: int = 1) -> None:
+        """Envoy's health checks have come to this."""
+
+        async def is_seen() -> bool:
+            stats = await self.lane.envoy.stats("membership_healthy")
+            return (
+                stats["cluster.replicas.membership_healthy"] == healthy_replicas
+                and stats["cluster.ext_proc.membership_healthy"] == routers
+            )
+
+        await until(is_seen, seconds=DEADLINE_SECONDS)
+
+    # The engines
+
+    def engines_busy(self) -> int:
+        """Requests running or waiting in all engines."""
+        return sum(self.engine_requests(name) for name in self.names)
+
+    def engine_requests(self, name: str) -> int:
+        engine = self.fleet.server(name).replica.engine
+        return engine.running + engine.waiting
+
+    def finished(self) -> dict[str, int]:
+        """Requests that each replica has answered so far."""
+        return {
+            name: totals.finished_requests for name, totals in self.fleet.totals().replicas.items()
+        }
+
+    async def kill_router(self) -> None:
+        self.lane.router.send_signal(signal.SIGKILL)
+        await self.lane.router.wait()
+
+
+class KillablePrometheus(PrometheusServer):
+    """A Prometheus that can die and come back on its port."""
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait, 20)
+        self._process = None
+
+
+@contextlib.asynccontextmanager
+async def running_stack(
+    folder: Path,
+    replicas: Sequence[ReplicaSpec],
+    *,
+    time_scale: float = 20.0,
+    policy: str = "dispatch",
+    with_prometheus: bool = False,
+    scrape_interval_seconds: float | None = SCRAPE_SECONDS,
+    max_running_requests: int = 256,
+    timeouts: EnvoyTimeouts = TIMEOUTS,
+) -> AsyncIterator[Stack]:
+    """Start everything; all of it serves inside, nothing of it is left outside."""
+    async with contextlib.AsyncExitStack() as stack:
+        fleet = SimFleet(FleetSpec(replicas=tuple(replicas), time_scale=time_scale))
+        await fleet.start()
+        stack.push_async_callback(fleet.stop)
+        exporters = tuple(fleet.exporter_addresses.values())
+        prometheus = None
+        if with_prometheus:
+            jobs = {
+                "vllm": (tuple(fleet.addresses.values()), {}),
+                "dcgm": (exporters, {}),
+            }
+            (folder / "prometheus").mkdir()
+            prometheus = KillablePrometheus(folder / "prometheus", jobs)
+            stack.push_async_callback(prometheus.stop)
+            await prometheus.start()
+        fleet_path = folder / "fleet.yaml"
+        fleet_path.write_text(
+            yaml.safe_dump(fleet_file(fleet, max_running_requests=max_running_requests)),
+            encoding="utf-8",
+        )
+        lane = await stack.enter_async_context(
+            Lane(
+                LanePlan(
+                    fleet_path=fleet_path,
+                    folder=folder / "lane",
+                    policy=policy,
+                    prometheus_url=prometheus and prometheus.url,
+                    exporter_urls=tuple(f"http://{address}/metrics" for address in exporters),
+                    scrape_interval_seconds=scrape_interval_seconds,
+                    timeouts=timeouts,
+                )
+            )
+        )
+        client, admin = [
+            await stack.enter_async_context(
+                aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0))
+            )
+            for url in (lane.base_url, None)
+        ]
+        yield Stack(fleet, lane, prometheus, client, admin, folder)
+
+
+def fleet_file(fleet: SimFleet, *, max_running_requests: int) -> dict:
+    """The fleet as an operator would declare it: one backend per accelerator, priors only."""
+    accelerators = dict.fromkeys(spec.accelerator for spec in fleet.spec.replicas)
+    return {
+        "backends": [
+            {
+                "name": accelerator.lower(),
+                "accelerator": accelerator,
+                "parameters": PARAMETERS,
+                "models": [MODEL],
+                "max_running_requests": max_running_requests,
+                "replicas": [
+                    {
+                        "address": fleet.addresses[spec.name],
+                        "models": list(spec.models),
+                        "gpu_uuids": [spec.board_uuid],
+                    }
+                    for spec in fleet.spec.replicas
+                    if spec.accelerator == accelerator
+                ],
+            }
+            for accelerator in accelerators
+        ]
+    }
+
+
+def chat_body(
+    prompt_tokens: int = 40, *, model: str = MODEL, max_tokens: int = 16, salt: str = "", **fields
+) -> dict:
+    """A chat request that is answered with exactly `max_tokens`."""
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": chat_content_of_tokens(prompt_tokens, salt=salt)}],
+        "max_tokens": max_tokens,
+        "ignore_eos": True,
+        **fields,
+    }
+
+
+def steady(
+    count: int,
+    *,
+    requests_per_second: float,
+    output_tokens: int = 40,
+    prompt_tokens: int = 60,
+    models: Sequence[str] = (MODEL,),
+) -> list[Arrival]:
+    """Evenly spaced arrivals that take the models in turn."""
+    return [
+        Arrival(
+            index / requests_per_second, prompt_tokens, output_tokens, models[index % len(models)]
+        )
+        for index in range(count)
+    ]
+
+
+def error_of(content: dict) -> dict:
+    """OpenAI's error object, checked for its form."""
+    assert set(content) == {"error"}
+    error = content["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"].endswith(".")
+    return error
+
+
+def access_log(stack: Stack) -> list[dict]:
+    """Envoy's access log, one entry per finished request (it is flushed about once a second)."""
+    text = (stack.folder / "lane/access.log").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
