@@ -1,5 +1,8 @@
 """Settings and fixtures that several tiers share."""
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,3 +18,26 @@ settings.load_profile("headrace")
 
 def pytest_addoption(parser):
     parser.addoption("--run-vllm", action="store_true", help="run the tests on real vLLMs")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what the run stood on: a green run without these proves less."""
+    terminalreporter.write_line(f"Prometheus: {_prometheus()}")
+    terminalreporter.write_line(f"Kubernetes control plane: {_control_plane()}")
+
+
+def _prometheus():
+    binary = shutil.which("prometheus")
+    if binary is None:
+        return "none on PATH, its tests were skipped"
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    version = (said.stdout + said.stderr).partition(" (")[0].removeprefix("prometheus, version ")
+    return f"{version} ({binary})"
+
+
+def _control_plane():
+    """As envtest finds it: KUBEBUILDER_ASSETS, else its default folder."""
+    folder = Path(os.environ.get("KUBEBUILDER_ASSETS", "/usr/local/kubebuilder/bin"))
+    if all((folder / name).exists() for name in ("kube-apiserver", "etcd")):
+        return f"kube-apiserver and etcd in {folder}, which no test needs yet"
+    return "none found, and no test needs one yet"
