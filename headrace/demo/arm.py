@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class ArmPlan:
 
 
 @contextlib.asynccontextmanager
-async def running(plan: ArmPlan) -> Any:
+async def running(plan: ArmPlan) -> AsyncIterator[tuple[SimulatedFleet, Lane]]:
     """Start fleet, Prometheus, router and Envoy; end them in reverse."""
     async with contextlib.AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(SimulatedFleet(plan.folder / "fleet"))
