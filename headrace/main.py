@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from headrace import __version__
 from headrace.config_errors import BadInputError
@@ -15,15 +16,34 @@ _COMMANDS = {
     "check": ("headrace.check", "validate configuration files"),
     "explain": ("headrace.explain", "why requests go where they go"),
     "envoy-config": ("headrace.envoy_command", "Envoy's bootstrap for a fleet file"),
+    "fit": ("headrace.fit", "fit the simulated hardware to public measurements"),
+    "bench": ("headrace.bench.command", "reproduce the figures of the documentation"),
+    "simulate": ("headrace.simulate", "a scenario under one or more policies, simulated"),
 }
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
+# What the extra `sim` brings and only some commands need.
+_SIM_MODULES = ("matplotlib", "numpy", "scipy")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        return int(args.run(args))
+    except BadInputError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands by name; only the one asked for is imported and knows its options."""
     parser = argparse.ArgumentParser(
         prog="headrace", description="Power-aware routing of LLM requests behind Envoy."
     )
@@ -32,18 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (module_name, summary) in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if name in arguments[:1]:
-            module = import_module(module_name)
+            module = _imported(module_name, command=name)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def _imported(module_name: str, *, command: str) -> ModuleType:
     try:
-        return int(args.run(args))
-    except BadInputError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return _BAD_INPUT
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name in _SIM_MODULES:
+            raise BadInputError(
+                f"headrace {command} needs {error.name}: pip install 'headrace[sim]'."
+            ) from error
+        raise
 
 
 if __name__ == "__main__":

@@ -285,6 +285,8 @@ class Engine(Generic[RequestT]):
             done_tokens = request._computed_tokens
             prefill_seconds += truth.chunk_seconds(done_tokens=done_tokens, new_tokens=tokens)
             prefill_tokens += tokens
+        if batch and self._chunks:
+            decode_seconds += truth.mixed_step_seconds
         joules = (
             decode_seconds * truth.decode_watts_by_batch[batch]
             + prefill_seconds * truth.prefill_watts

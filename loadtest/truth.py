@@ -1,78 +1,101 @@
 """What the simulated hardware really does: step times, watts and KV room of one replica.
 
-Pure. This is the *world* that the router is tested in, so it shares nothing with the router's
-beliefs (`fleet.priors`): it interpolates points that were measured, where the priors are fitted
-closed forms. The two disagree by several per cent, as belief and hardware do.
+This is the *world* that the router is tested in, so it shares nothing with the router's beliefs
+(`fleet.priors`): it interpolates points that were measured, where the priors are fitted closed
+forms. The two disagree by several per cent, as belief and hardware do.
 
-Every number names its source. The sources, by the key used below:
-
-- ``mlenergy-v3``: ML.ENERGY leaderboard v3, lm-arena-chat, 1 board, vLLM, default clocks: median
-  inter-token latency and GPU watts by running batch (data/power/mlenergy-v3). The watts are means
-  over continuous batching, so they hold a few per cent of prefill; with about 120 prompt tokens
-  per 390 generated that share is small and is not taken out.
-- ``ops+calibration``: per-operator latencies measured under vLLM and composed into one decode step
-  at 256 tokens of context (data/power/vllm-iteration-ms), then turned into whole engine steps by
-  T = 0.74 ms + 1.01 T_ops + 0.0684 ms * batch, fitted on ML.ENERGY H100 runs (4.9 %) and 3.6 % off
-  on A100 without a refit (facts/simulation.md 2.1).
-- ``powertrace-sim``: A100-80GB, Qwen3-8B, vLLM, 4 Hz board power (facts/simulation.md 0 and 2.2).
-- ``activity``: 249 W + 1.50 W per TFLOP/s, the Argonne A100 fit (13.5 %, facts/simulation.md 2.2).
-- ``context-idle``: idle with a CUDA context and bare idle, arXiv 2605.23918 and 2604.07345.
-- ``assumed``: declared, not measured; listed in `Truth.assumptions`.
+Every number comes from the parameter files in `loadtest/models`, which `headrace fit` writes and
+which name source, error and validity; docs/simulation/models.md explains them. Whatever is assumed
+is in `Truth.assumptions`. All watts are those of the whole replica, which may be several boards.
 """
 
-import math
-from bisect import bisect_right
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
-_MILLI = 1e-3
-_MEGA = 1e6
+from loadtest.models import ACCELERATORS, accelerator_file, clock_file
+from loadtest.models.schema import AcceleratorFile, Configuration
+from loadtest.models.tables import step_seconds_at, watts_at
 
-# vLLM's --gpu-memory-utilization default, and what activations and CUDA graphs take (assumed).
-_MEMORY_UTILISATION_RATIO = 0.9
-_ACTIVATION_BYTES = 2e9
-
-# Largest batch of the tables: every measured table below reaches it.
 MAX_BATCH = 512
+"""Largest batch of the tables."""
 
-# Engine calibration of composed operator times (facts/simulation.md 2.1), in ms.
-_HOST_MS = 0.74
-_OPS_GAIN = 1.01
-_HOST_MS_PER_REQUEST = 0.0684
+
+class ClockResponse(NamedTuple):
+    """How time and power follow the SM clock; r is the clock over the full clock.
+
+    Phases are apart: prompts are bound by compute, decodes by memory (facts/simulation.md 2.3).
+
+    Attributes:
+        prefill_phi: Share of prefill time that scales with 1/r.
+        decode_phi: Likewise of decode steps.
+        decode_core_share: Share of the dynamic decode power that follows the clock; 1 for prefill.
+        static_watts: Power of a busy replica that no clock changes.
+        voltage_floor: Smallest voltage ratio.
+        voltage_slope: Change of the voltage ratio with r above its floor.
+    """
+
+    prefill_phi: float
+    decode_phi: float
+    decode_core_share: float
+    static_watts: float
+    voltage_floor: float
+    voltage_slope: float
+
+    def core(self, clock_ratio: float) -> float:
+        """Core power over that at full clock: r v^2."""
+        voltage = max(self.voltage_floor, 1.0 - self.voltage_slope * (1.0 - clock_ratio))
+        return clock_ratio * voltage * voltage
+
+    def prefill_watts(self, full_watts: float, clock_ratio: float) -> float:
+        """P_s + P_d r v^2, `full_watts` being P_s + P_d."""
+        return full_watts - (full_watts - self.static_watts) * (1.0 - self.core(clock_ratio))
+
+    def decode_watts(self, full_watts: float, clock_ratio: float) -> float:
+        """P_s + P_d [(1 - x) + x r v^2]."""
+        dynamic_watts = max(0.0, full_watts - self.static_watts)
+        saved = self.decode_core_share * (1.0 - self.core(clock_ratio))
+        return full_watts - dynamic_watts * saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """The physics of one replica: one accelerator board that serves one model at default clocks.
+    """The physics of one replica: one model on one board, or tensor-parallel on several.
 
     Attributes:
         accelerator: Short name, "H100".
         model: Name of the model whose physics this is.
+        gpus: Boards of the replica; all watts below are theirs together.
         device_name: As DCGM prints it in `modelName`.
         step_seconds_by_batch: Decode step time at index = running requests, 0..MAX_BATCH, at the
             reference context. Index 0 is the floor of a step without decodes (prefill only).
-        decode_watts_by_batch: Board power in such a step, same index.
+        decode_watts_by_batch: Power in such a step, same index.
         reference_context_tokens: Resident tokens per request that the table was taken at.
         kv_seconds_per_token: Change of step time per resident KV token.
+        mixed_step_seconds: What a step with decodes and prompt chunks takes beyond the two.
         prefill_seconds_per_token: Linear cost of a prompt token (p1).
         prefill_seconds_per_token_squared: Attention cost (p2).
-        prefill_watts: Board power while a prompt chunk is computed.
+        prefill_watts: Power while a prompt chunk is computed.
         idle_watts: Model loaded, no request; the CUDA context keeps the clock up.
         asleep_watts: Engine asleep or process gone.
         kv_capacity_tokens: Tokens the KV cache holds.
-        max_clock_hz: SM clock with a CUDA context.
-        asleep_clock_hz: SM clock without one.
+        max_clock_hz: SM clock with a CUDA context and no lock.
+        asleep_clock_hz: SM clock without one, the lowest that can be locked.
+        clock_hz: SM clock that times and watts hold for; with a power limit, the highest of them.
+        clock_response: How they change with the clock.
         sources: Where the step times, watts and idle come from.
         assumptions: The numbers above that nobody measured.
     """
 
     accelerator: str
     model: str
+    gpus: int
     device_name: str
     step_seconds_by_batch: tuple[float, ...]
     decode_watts_by_batch: tuple[float, ...]
     reference_context_tokens: float
     kv_seconds_per_token: float
+    mixed_step_seconds: float
     prefill_seconds_per_token: float
     prefill_seconds_per_token_squared: float
     prefill_watts: float
@@ -81,6 +104,8 @@ class Truth:
     kv_capacity_tokens: int
     max_clock_hz: float
     asleep_clock_hz: float
+    clock_hz: float
+    clock_response: ClockResponse
     sources: tuple[str, ...]
     assumptions: tuple[str, ...]
 
@@ -99,253 +124,196 @@ class Truth:
             + self.prefill_seconds_per_token_squared * (2 * done_tokens + new_tokens)
         )
 
+    def at_clock(self, clock_hz: float, *, limit_watts: float | None = None) -> "Truth":
+        """This replica with its SM clocks locked, and under a power limit if one is given.
 
-class _Board(NamedTuple):
-    """One accelerator serving Llama-3.1-8B; times in ms, as the sources print them."""
+        Costs some milliseconds: keep the result, do not ask for it in every step. A limit acts as
+        the hardware's does, in each phase and at each batch by itself: prompts may slow down while
+        decodes, drawing less than the limit, run on at the locked clock. KV reads are memory
+        traffic and are slowed as the largest batch is.
 
-    device_name: str
-    step_ms: dict[int, float]
-    context_tokens: float
-    kv_ms: float
-    prefill_ms: tuple[float, float]
-    watts: dict[int, float]
-    prefill_watts: float
-    idle_watts: float
-    asleep_watts: float
-    memory_bytes: float
-    clock_mhz: tuple[float, float]
-    sources: tuple[str, ...]
-    assumptions: tuple[str, ...]
+        Args:
+            clock_hz: Between `asleep_clock_hz` and `max_clock_hz`.
+            limit_watts: Of all boards together.
+
+        Raises:
+            ValueError: When the clock is out of range, the limit cannot be met at the lowest clock,
+                or this is not the replica at its full clock.
+        """
+        if self.clock_hz != self.max_clock_hz:
+            raise ValueError(
+                "change the clock of the replica at its full clock, not of a slowed one"
+            )
+        if not self.asleep_clock_hz <= clock_hz <= self.max_clock_hz:
+            raise ValueError(
+                f"{self.accelerator} clock must be in {self.asleep_clock_hz:.0f}.."
+                f"{self.max_clock_hz:.0f} Hz, not {clock_hz}"
+            )
+        response, lock_ratio = self.clock_response, clock_hz / self.max_clock_hz
+        ratios = [
+            self._decode_ratio(watts, lock_ratio, limit_watts)
+            for watts in self.decode_watts_by_batch
+        ]
+        prefill_ratio = self._prefill_ratio(lock_ratio, limit_watts)
+        decode_stretches = [_stretch(response.decode_phi, ratio) for ratio in ratios]
+        prefill_stretch = _stretch(response.prefill_phi, prefill_ratio)
+        return replace(
+            self,
+            clock_hz=clock_hz,
+            step_seconds_by_batch=tuple(
+                map(float.__mul__, self.step_seconds_by_batch, decode_stretches)
+            ),
+            decode_watts_by_batch=tuple(
+                map(response.decode_watts, self.decode_watts_by_batch, ratios)
+            ),
+            kv_seconds_per_token=self.kv_seconds_per_token * decode_stretches[-1],
+            mixed_step_seconds=self.mixed_step_seconds * prefill_stretch,
+            prefill_seconds_per_token=self.prefill_seconds_per_token * prefill_stretch,
+            prefill_seconds_per_token_squared=(
+                self.prefill_seconds_per_token_squared * prefill_stretch
+            ),
+            prefill_watts=response.prefill_watts(self.prefill_watts, prefill_ratio),
+            idle_watts=self._idle_watts(lock_ratio),
+        )
+
+    def at_limit(self, limit_watts: float) -> "Truth":
+        """This replica under a power limit only; see `at_clock`."""
+        return self.at_clock(self.max_clock_hz, limit_watts=limit_watts)
+
+    def _idle_watts(self, clock_ratio: float) -> float:
+        """What the context adds to a sleeping board follows the core, as nothing is computed."""
+        context_watts = self.idle_watts - self.asleep_watts
+        return self.asleep_watts + context_watts * self.clock_response.core(clock_ratio)
+
+    def _decode_ratio(self, full_watts: float, lock: float, limit_watts: float | None) -> float:
+        response = self.clock_response
+        if limit_watts is None or response.decode_watts(full_watts, lock) <= limit_watts:
+            return lock
+        dynamic_watts = (full_watts - response.static_watts) * response.decode_core_share
+        core = 1.0 - (full_watts - limit_watts) / dynamic_watts
+        return self._ratio_of_core(core, limit_watts)
+
+    def _prefill_ratio(self, lock: float, limit_watts: float | None) -> float:
+        response = self.clock_response
+        if limit_watts is None or response.prefill_watts(self.prefill_watts, lock) <= limit_watts:
+            return lock
+        core = (limit_watts - response.static_watts) / (self.prefill_watts - response.static_watts)
+        return self._ratio_of_core(core, limit_watts)
+
+    def _ratio_of_core(self, core: float, limit_watts: float) -> float:
+        """The clock ratio at which r v^2 is `core`; bisection, from below, so never above it."""
+        low, high = self.asleep_clock_hz / self.max_clock_hz, 1.0
+        if self.clock_response.core(low) > core:
+            raise ValueError(
+                f"{self.gpus} x {self.accelerator} draws more than {limit_watts} W at its lowest "
+                "clock under load: no clock keeps that limit"
+            )
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            if self.clock_response.core(middle) <= core:
+                low = middle
+            else:
+                high = middle
+        return low
 
 
-class _Architecture(NamedTuple):
-    """Shape of a model, from its published configuration; bf16."""
-
-    parameters: float
-    kv_bytes_per_token: float
+_BISECTIONS = 40
 
 
-# 32 layers, 8 KV heads of 128, two of them (K, V), two bytes.
-_LLAMA_8B = _Architecture(8.03e9, 32 * 8 * 128 * 2 * 2)
-# 28 layers, 8 KV heads of 128.
-_LLAMA_3B = _Architecture(3.21e9, 28 * 8 * 128 * 2 * 2)
-
-# Query heads times layers, which prefill attention grows with: 32 x 32 and 24 x 28.
-_ATTENTION_RATIO_3B = (24 * 28) / (32 * 32)
-
-
-def _engine_ms(ops_ms: dict[int, float]) -> dict[int, float]:
-    """Whole engine steps from composed operator times (``ops+calibration``)."""
-    return {
-        batch: _HOST_MS + _OPS_GAIN * ms + _HOST_MS_PER_REQUEST * batch
-        for batch, ms in ops_ms.items()
-    }
-
-
-# mlenergy-v3, H100, median inter-token latency (ms) and watts by batch. Batch 1 is the line
-# 6.67 + 0.089 B of the same runs (facts/simulation.md 2.1): no run was made below 8.
-_H100_STEP_MS = {1: 6.76, 8: 7.32, 16: 7.91, 32: 8.91, 64: 11.50, 96: 14.08}
-_H100_STEP_MS |= {128: 16.48, 192: 20.91, 256: 26.13, 384: 37.70, 512: 47.41}
-_H100_WATTS = {8: 486.4, 16: 513.3, 32: 559.7, 64: 610.3, 96: 644.0}
-_H100_WATTS |= {128: 669.2, 192: 688.3, 256: 690.5, 384: 686.5, 512: 688.3}
-
-_BELOW_8 = "watts below batch 8 held at batch 8, as powertrace-sim saw on A100"
-
-_BOARDS = {
-    "A100": _Board(
-        device_name="NVIDIA A100-SXM4-80GB",
-        step_ms=_engine_ms(
-            {1: 11.10, 8: 11.17, 16: 11.41, 32: 12.14, 64: 12.81, 96: 15.13}
-            | {128: 16.02, 192: 23.40, 256: 24.98, 384: 33.08, 512: 44.07}
-        ),
-        context_tokens=256.0,
-        kv_ms=7.06e-5,
-        prefill_ms=(0.04987, 1.84e-6),
-        # Measured at 1, 4, 8 and 13; from 32 on ``activity`` at the step times above.
-        watts={1: 289.0, 4: 280.0, 8: 290.0, 13: 297.0, 32: 303.0, 64: 334.0}
-        | {128: 369.0, 256: 391.0, 512: 400.0},
-        prefill_watts=480.0,  # powertrace-sim: spikes of 440-521 W, the middle
-        idle_watts=83.0,
-        asleep_watts=53.7,
-        memory_bytes=80e9,
-        clock_mhz=(1410.0, 210.0),
-        sources=("step: ops+calibration", "watts: powertrace-sim, activity from batch 32"),
-        assumptions=("400 W at batch 512", "210 MHz asleep"),
-    ),
-    "H100": _Board(
-        device_name="NVIDIA H100 80GB HBM3",
-        step_ms=_H100_STEP_MS,
-        context_tokens=317.0,  # 120 prompt tokens (assumed) + half of 395 generated
-        kv_ms=4.24e-5,
-        prefill_ms=(0.01300, 1.19e-6),
-        watts=_H100_WATTS,
-        prefill_watts=700.0,
-        idle_watts=121.7,
-        asleep_watts=71.8,
-        memory_bytes=80e9,
-        clock_mhz=(1980.0, 345.0),
-        sources=("step and watts: mlenergy-v3", "idle: context-idle"),
-        assumptions=("prefill at the 700 W limit", "120 prompt tokens per v3 request", _BELOW_8),
-    ),
-    "H200": _Board(
-        device_name="NVIDIA H200",
-        step_ms=_engine_ms(
-            {1: 4.53, 8: 4.63, 16: 4.94, 32: 5.22, 64: 5.88, 96: 6.31}
-            | {128: 6.75, 192: 8.42, 256: 9.18, 384: 12.92, 512: 15.90}
-        ),
-        context_tokens=256.0,
-        kv_ms=3.00e-5,
-        prefill_ms=(0.01494, 1.06e-6),
-        watts=_H100_WATTS,
-        prefill_watts=700.0,
-        idle_watts=121.7,
-        asleep_watts=71.8,
-        memory_bytes=141e9,
-        clock_mhz=(1980.0, 345.0),
-        sources=("step: ops+calibration",),
-        assumptions=("H100 host calibration", "all watts and clocks are those of the H100"),
-    ),
-    "B200": _Board(
-        device_name="NVIDIA B200",
-        # mlenergy-v3. The jump at 128 and the fall in watts are in the data: small models on
-        # B200 are host-bound there, and this table is the reason why the router must learn.
-        step_ms={1: 4.45, 8: 4.57, 16: 5.08, 32: 6.35, 64: 9.00}
-        | {128: 26.66, 256: 31.69, 512: 50.23},
-        context_tokens=317.0,
-        kv_ms=1.82e-5,
-        prefill_ms=(0.00709, 4.95e-7),
-        watts={8: 639.4, 16: 666.7, 32: 575.6, 64: 616.5, 128: 449.3, 256: 540.2, 512: 576.5},
-        prefill_watts=1000.0,
-        idle_watts=140.0,
-        asleep_watts=90.0,
-        memory_bytes=180e9,
-        clock_mhz=(1965.0, 120.0),
-        sources=("step and watts: mlenergy-v3",),
-        assumptions=(
-            "4.45 ms at batch 1 (operator times are flat below 8)",
-            "idle 140 W, asleep 90 W, prefill at the 1000 W limit",
-            "1965 and 120 MHz",
-            _BELOW_8,
-        ),
-    ),
-    "L40S": _Board(
-        device_name="NVIDIA L40S",
-        step_ms=_engine_ms(
-            {1: 21.63, 8: 22.39, 16: 22.96, 32: 24.59, 64: 25.09, 96: 28.70}
-            | {128: 32.19, 192: 37.56, 256: 41.96, 384: 53.08, 512: 61.88}
-        ),
-        context_tokens=256.0,
-        kv_ms=1.92e-4,
-        prefill_ms=(0.03928, 4.96e-6),
-        watts={1: 260.0, 8: 265.0, 32: 280.0, 128: 310.0, 512: 345.0},
-        prefill_watts=350.0,
-        idle_watts=102.1,
-        asleep_watts=35.6,
-        memory_bytes=48e9,
-        clock_mhz=(2520.0, 210.0),
-        sources=("step: ops+calibration", "idle: context-idle"),
-        assumptions=("H100 host calibration", "all busy watts", "2520 and 210 MHz"),
-    ),
-}
+def _stretch(phi: float, clock_ratio: float) -> float:
+    """T(f) / T(f0) = 1 - phi + phi f0 / f."""
+    return 1.0 - phi + phi / clock_ratio
 
 
 def accelerators() -> tuple[str, ...]:
     """Names that `truth_of` knows."""
-    return tuple(_BOARDS)
+    return ACCELERATORS
 
 
 def models() -> tuple[str, ...]:
-    """Model names that `truth_of` knows."""
-    return ("llama-3.1-8b", "llama-3.2-3b")
+    """Model names that `truth_of` knows, on every accelerator."""
+    first = accelerator_file(ACCELERATORS[0])
+    return tuple(dict.fromkeys(one.model for one in first.configurations))
 
 
-def truth_of(accelerator: str, model: str = "llama-3.1-8b") -> Truth:
-    """The physics of one replica of `model` on one board of `accelerator`.
+def parallelisms(accelerator: str, model: str) -> tuple[int, ...]:
+    """Boards per replica that `truth_of` knows for a model, the default first."""
+    configurations = accelerator_file(accelerator).configurations
+    return tuple(one.gpus for one in configurations if one.model == model)
+
+
+@lru_cache(maxsize=64)
+def truth_of(accelerator: str, model: str = "llama-3.1-8b", *, gpus: int | None = None) -> Truth:
+    """The physics of one replica of `model` on boards of `accelerator`.
+
+    Args:
+        accelerator: One of `accelerators()`.
+        model: One of `models()`.
+        gpus: Boards of the replica, one of `parallelisms`; None takes the first of them.
 
     Raises:
-        KeyError: When either name is unknown; the message lists the known ones.
+        KeyError: When a name or the number of boards is unknown; the message lists the known ones.
     """
-    if accelerator not in _BOARDS:
-        raise KeyError(f"accelerator {accelerator!r} is not one of {', '.join(_BOARDS)}")
+    if accelerator not in ACCELERATORS:
+        raise KeyError(f"accelerator {accelerator!r} is not one of {', '.join(ACCELERATORS)}")
     if model not in models():
         raise KeyError(f"model {model!r} is not one of {', '.join(models())}")
-    board = _BOARDS[accelerator]
-    truth = _llama_8b(accelerator, board)
-    return truth if model == "llama-3.1-8b" else _llama_3b(truth, board)
+    known = parallelisms(accelerator, model)
+    chosen = known[0] if gpus is None else gpus
+    if chosen not in known:
+        listed = ", ".join(map(str, known))
+        raise KeyError(f"{model} on {chosen} x {accelerator}: gpus is not one of {listed}")
+    parameters = accelerator_file(accelerator)
+    return _truth(
+        parameters,
+        next(one for one in parameters.configurations if (one.model, one.gpus) == (model, chosen)),
+    )
 
 
-def _llama_8b(accelerator: str, board: _Board) -> Truth:
-    steps = _by_batch(board.step_ms)
+def _truth(parameters: AcceleratorFile, configuration: Configuration) -> Truth:
+    board, gpus = parameters.board, configuration.gpus
+    step, prefill, power = configuration.step, configuration.prefill, configuration.power
+    batches = [max(batch, 1) for batch in range(MAX_BATCH + 1)]
     return Truth(
-        accelerator=accelerator,
-        model="llama-3.1-8b",
+        accelerator=parameters.accelerator,
+        model=configuration.model,
+        gpus=gpus,
         device_name=board.device_name,
-        step_seconds_by_batch=tuple(ms * _MILLI for ms in steps),
-        decode_watts_by_batch=_by_batch(board.watts),
-        reference_context_tokens=board.context_tokens,
-        kv_seconds_per_token=board.kv_ms * _MILLI,
-        prefill_seconds_per_token=board.prefill_ms[0] * _MILLI,
-        prefill_seconds_per_token_squared=board.prefill_ms[1] * _MILLI,
-        prefill_watts=board.prefill_watts,
-        idle_watts=board.idle_watts,
-        asleep_watts=board.asleep_watts,
-        kv_capacity_tokens=_kv_capacity_tokens(_LLAMA_8B, memory_bytes=board.memory_bytes),
-        max_clock_hz=board.clock_mhz[0] * _MEGA,
-        asleep_clock_hz=board.clock_mhz[1] * _MEGA,
-        sources=board.sources,
-        assumptions=board.assumptions,
-    )
-
-
-def _llama_3b(truth: Truth, board: _Board) -> Truth:
-    """The smaller second model: wholly assumed, scaled from the 8B by what the board must read.
-
-    The host's share of a step stays; the rest shrinks with the weights (times) or with layers and
-    heads (attention, KV). Watts stay: decode is as bound by memory bandwidth as before.
-    """
-    weights_ratio = _LLAMA_3B.parameters / _LLAMA_8B.parameters
-    kv_ratio = _LLAMA_3B.kv_bytes_per_token / _LLAMA_8B.kv_bytes_per_token
-    steps = []
-    for batch, seconds in enumerate(truth.step_seconds_by_batch):
-        host_seconds = min(seconds, (_HOST_MS + _HOST_MS_PER_REQUEST * batch) * _MILLI)
-        steps.append(host_seconds + (seconds - host_seconds) * weights_ratio)
-    return replace(
-        truth,
-        model="llama-3.2-3b",
-        step_seconds_by_batch=tuple(steps),
-        kv_seconds_per_token=truth.kv_seconds_per_token * kv_ratio,
-        prefill_seconds_per_token=truth.prefill_seconds_per_token * weights_ratio,
-        prefill_seconds_per_token_squared=(
-            truth.prefill_seconds_per_token_squared * _ATTENTION_RATIO_3B
+        step_seconds_by_batch=tuple(
+            step_seconds_at(step.points, batch, slope_above=step.line_seconds_per_request)
+            for batch in batches
         ),
-        kv_capacity_tokens=_kv_capacity_tokens(_LLAMA_3B, memory_bytes=board.memory_bytes),
-        assumptions=(*truth.assumptions, "scaled from llama-3.1-8b by weights, layers and heads"),
+        decode_watts_by_batch=tuple(gpus * watts_at(power.points, batch) for batch in batches),
+        reference_context_tokens=step.reference_context_tokens,
+        kv_seconds_per_token=step.seconds_per_kv_token,
+        mixed_step_seconds=step.mixed_step_seconds,
+        prefill_seconds_per_token=prefill.seconds_per_token,
+        prefill_seconds_per_token_squared=prefill.seconds_per_token_squared,
+        prefill_watts=gpus * board.prefill_watts,
+        idle_watts=gpus * board.idle_watts,
+        asleep_watts=gpus * board.asleep_watts,
+        kv_capacity_tokens=configuration.kv_capacity_tokens,
+        max_clock_hz=board.max_clock_hz,
+        asleep_clock_hz=board.min_clock_hz,
+        clock_hz=board.max_clock_hz,
+        clock_response=_clock_response(gpus * board.prefill_watts),
+        sources=(
+            f"step: {step.method}",
+            f"prefill: {prefill.method}",
+            f"power: {power.method}",
+            f"board: {board.method}",
+        ),
+        assumptions=(*step.assumed, *prefill.assumed, *power.assumed, *board.assumed),
     )
 
 
-def _kv_capacity_tokens(architecture: _Architecture, *, memory_bytes: float) -> int:
-    """Tokens that fit beside the weights, as vLLM sizes its cache at start."""
-    weights_bytes = 2.0 * architecture.parameters
-    room_bytes = _MEMORY_UTILISATION_RATIO * memory_bytes - weights_bytes - _ACTIVATION_BYTES
-    return int(room_bytes / architecture.kv_bytes_per_token)
-
-
-def _by_batch(points: dict[int, float]) -> tuple[float, ...]:
-    """Piecewise linear in log2 batch for 0..MAX_BATCH; flat below the first point, 0 as 1."""
-    batches = sorted(points)
-    logs = [math.log2(batch) for batch in batches]
-    values = [points[batch] for batch in batches]
-    assert batches[-1] >= MAX_BATCH, "a table must reach MAX_BATCH: nothing is extrapolated"
-    return tuple(
-        _interpolate(logs, values, math.log2(max(batch, 1))) for batch in range(MAX_BATCH + 1)
+def _clock_response(prefill_watts: float) -> ClockResponse:
+    response = clock_file().response
+    return ClockResponse(
+        prefill_phi=response.prefill_phi,
+        decode_phi=response.decode_phi,
+        decode_core_share=response.decode_core_share,
+        static_watts=response.static_ratio * prefill_watts,
+        voltage_floor=response.voltage_floor,
+        voltage_slope=response.voltage_slope,
     )
-
-
-def _interpolate(xs: list[float], ys: list[float], x: float) -> float:
-    if x <= xs[0]:
-        return ys[0]
-    if x >= xs[-1]:
-        return ys[-1]
-    right = bisect_right(xs, x)
-    share = (x - xs[right - 1]) / (xs[right] - xs[right - 1])
-    return ys[right - 1] + share * (ys[right] - ys[right - 1])

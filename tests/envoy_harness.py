@@ -219,6 +219,8 @@ async def gateway(
     async with EnvoyProcess(render_bootstrap(chosen)) as envoy:
         host, port = envoy.listener_address()
         connector = aiohttp.TCPConnector(limit=0)
+        if targets:  # a first check that a busy machine made late leaves them out for a while
+            await eventually_stat(envoy, "cluster.ext_proc.membership_healthy", len(targets))
         async with aiohttp.ClientSession(f"http://{host}:{port}", connector=connector) as client:
             yield envoy, client
 

@@ -20,6 +20,10 @@ from envoy_harness import (
 
 from headrace.envoy_config import EnvoyLimits, EnvoyTimeouts
 
+PATIENT = EnvoyTimeouts(
+    health_interval_seconds=2.0, health_timeout_seconds=20.0, ext_proc_message_seconds=30.0
+)
+
 pytestmark = pytest.mark.envoy
 
 ONE_MODEL = (("m",),) * 3
@@ -284,7 +288,8 @@ async def test_three_thousand_slow_requests_at_once_meet_no_circuit_breaker(tmp_
     async with (
         replicas(*ONE_MODEL) as fleet,
         router(tmp_path, lambda _: None) as (server, target),
-        gateway(fleet, target) as (envoy, client),
+        # Clients, replicas and router share this process: its health checks may be slow.
+        gateway(fleet, target, timeouts=PATIENT) as (envoy, client),
     ):
         for replica in fleet:
             replica.gate.clear()
