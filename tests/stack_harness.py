@@ -6,7 +6,6 @@ sockets, and what came of them is read where an operator would read it.
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -204,6 +203,49 @@ class Stack:
         await self.lane.router.wait()
 
 
+class SteadyLoad:
+    """Requests at a steady rate until it is left, as an async context manager.
+
+    Attributes:
+        sent: How many have begun.
+        results: How many ended how; all of them once it has been left. "whole" is well.
+    """
+
+    def __init__(self, stack: Stack, *, requests_per_second: float, body_of=None):
+        self.sent = 0
+        self.results: Counter = Counter()
+        self._session = stack.client
+        self._pause_seconds = 1.0 / requests_per_second
+        self._body_of = body_of or (lambda number: chat_body(salt=f"{number} "))
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self):
+        self._sending = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(self, *_exc_info):
+        self._stopping.set()
+        await self._sending
+
+    async def _send(self):
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stopping.is_set():
+                tasks.create_task(self._one(self._body_of(self.sent)))
+                self.sent += 1
+                await asyncio.sleep(self._pause_seconds)
+
+    async def _one(self, body: dict):
+        try:
+            async with self._session.post(CHAT, json=body) as answer:
+                content = await answer.read()
+        except aiohttp.ClientError as error:
+            self.results[repr(error)] += 1
+            return
+        ending = b"data: [DONE]\n\n" if body.get("stream") else b"}"
+        whole = answer.status == 200 and content.endswith(ending)
+        self.results["whole" if whole else (answer.status, content[:200])] += 1
+
+
 class KillablePrometheus(PrometheusServer):
     """A Prometheus that can die and come back on its port."""
 
@@ -331,9 +373,3 @@ def error_of(content: dict) -> dict:
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"].endswith(".")
     return error
-
-
-def access_log(stack: Stack) -> list[dict]:
-    """Envoy's access log, one entry per finished request (it is flushed about once a second)."""
-    text = (stack.folder / "lane/access.log").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]

@@ -22,8 +22,10 @@ from loadtest.outcome import RequestOutcome, summarise
 # Every request allows this many tokens; the lengths of the trace are known to the simulated
 # engines alone, as in life.
 MAX_TOKENS = 2048
-# Time for the first rounds of telemetry: rates need two readings.
-_WARM_UP_SECONDS = 3.0
+# How long telemetry may take to know every board's watts; a Prometheus begins to scrape a target
+# some seconds after it has started.
+_WARM_UP_SECONDS = 10.0
+_POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +78,30 @@ async def running(plan: ArmPlan) -> AsyncIterator[tuple[SimulatedFleet, Lane]]:
 async def run_arm(plan: ArmPlan, arrivals: Sequence[Arrival], console: Console) -> Arm:
     """Replay the arrivals under one policy, showing the live table."""
     async with running(plan) as (fleet, lane):
-        await asyncio.sleep(_WARM_UP_SECONDS)
+        await _warm_up(lane)
         before = await fleet.totals()
         outcomes = await _replay_watched(plan, lane, arrivals, console)
         after = await fleet.totals()
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             counts = await pick_counts(session, lane.admin_url)
     return _arm(plan.policy, outcomes, before, after, counts)
+
+
+async def _warm_up(lane: Lane) -> None:
+    """Wait until the router knows the watts of all replicas; without them it starts all the same."""
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(_WARM_UP_SECONDS),
+            aiohttp.ClientSession(raise_for_status=True) as session,
+        ):
+            while not await _knows_watts(session, lane.admin_url):
+                await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _knows_watts(session: aiohttp.ClientSession, admin_url: str) -> bool:
+    async with session.get(f"{admin_url}/debug/snapshot") as answer:
+        snapshot = await answer.json()
+    return all("power_watts" in replica["signals"] for replica in snapshot["replicas"])
 
 
 async def _replay_watched(

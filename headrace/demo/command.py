@@ -153,10 +153,11 @@ async def _demo(args: argparse.Namespace, arrivals: list[Arrival], console: Cons
     )
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         arms = []
-        for policy in dict.fromkeys((args.policy, _RIVAL)):
+        for number, policy in enumerate(dict.fromkeys((args.policy, _RIVAL))):
             plan = ArmPlan(
                 policy=policy,
-                folder=Path(folder) / policy,
+                # Short: the path of a unix socket may have about 100 characters.
+                folder=Path(folder) / str(number),
                 with_prometheus=with_prometheus,
                 seed=args.seed,
             )

@@ -109,6 +109,8 @@ class ExtProcServer:
             _free_socket_path(settings.unix_socket)
             _bind(server, f"unix:{settings.unix_socket}")
         if settings.port is not None:
+            if not settings.reuse_port:
+                _require_free(settings.host, settings.port)
             self.port = _bind(server, _target(settings.host, settings.port))
         await server.start()
         self._server = server
@@ -191,6 +193,23 @@ def _bind(server: grpc.aio.Server, target: str) -> int:
             f"ext_proc: cannot listen on {target}: in use, not ours to bind, or not there."
         ) from error
     return port
+
+
+def _require_free(host: str, port: int) -> None:
+    """Ask the kernel before gRPC does, which logs the cause in its own words and raises without it.
+
+    Raises:
+        ListenError: With the cause.
+    """
+    try:
+        [(family, *_, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ListenError(
+            f"ext_proc: cannot listen on {_target(host, port)}: {error.strerror}."
+        ) from error
 
 
 def _free_socket_path(path: Path) -> None:

@@ -366,6 +366,32 @@ async def test_health_is_what_the_answer_says_and_unknown_when_it_says_nothing(s
     assert found == ([] if healthy is None else [healthy])
 
 
+async def test_a_replica_that_stays_silent_is_down_only_while_others_answer():
+    async with exporters(2) as (hung, other):
+        hung.expose("vllm:num_requests_running 1", hangs=True)
+        other.expose("vllm:num_requests_running 1")
+        clock = ManualClock()
+        holder = holder_of(replica_at(hung.address), replica_at(other.address))
+        source = scrape_source(clock, silent_seconds=5.0)
+        poller = Poller([PolledSource(source=source)], holder, clock, registry=CollectorRegistry())
+
+        async def health_after(seconds):
+            clock.advance(seconds)
+            signal = (await poller.poll_once()).signal(hung.address, HEALTHY)
+            return signal and (signal.value, clock.monotonic_seconds() - signal.observed_seconds)
+
+        assert await health_after(0.0) is None
+        assert await health_after(4.9) is None
+        assert await health_after(0.1) == (0.0, 0.0)
+        other.hangs = True
+        assert await health_after(1.0) == (0.0, 1.0)  # nobody answers: no new reading of anybody
+        hung.hangs = False
+        assert await health_after(1.0) == (1.0, 0.0)
+        hung.hangs, other.hangs = True, False
+        assert await health_after(1.0) == (1.0, 1.0)
+        await poller.stop()
+
+
 async def test_an_exporters_password_is_in_no_metric_and_no_log():
     async with exporters(1) as (power,):
         power.expose('DCGM_FI_DEV_POWER_USAGE{UUID="G"} 300')

@@ -9,6 +9,7 @@ import pytest
 from stack_harness import (
     MODEL,
     OTHER_MODEL,
+    SteadyLoad,
     chat_body,
     error_of,
     replica,
@@ -117,42 +118,38 @@ async def test_a_router_that_goes_under_load_costs_no_request_and_comes_back(
         replica("one", models=(MODEL,), stream_interval=WHOLE_STREAM_TOKENS),
         replica("other", models=(OTHER_MODEL,), stream_interval=WHOLE_STREAM_TOKENS),
     )
-    arrivals = steady(
-        650, requests_per_second=100.0, output_tokens=220, models=(MODEL, OTHER_MODEL)
-    )
+
+    def body_of(sent):
+        model = (MODEL, OTHER_MODEL)[sent % 2]
+        return chat_body(60, model=model, max_tokens=220, stream=sent % 3 > 0, salt=f"{sent} ")
+
     async with running_stack(tmp_path, fleet, time_scale=1.0) as stack:
-        load = asyncio.create_task(sent(stack, arrivals, non_streamed_ratio=0.3))
+        async with SteadyLoad(stack, requests_per_second=100.0, body_of=body_of) as load:
 
-        async def two_hundred_run():
-            return stack.engines_busy() >= 200
+            async def two_hundred_run():
+                return sum((await stack.in_flight()).values()) >= 200
 
-        await until(two_hundred_run, seconds=20)
-        assert sum((await stack.in_flight()).values()) >= 200
-        at_the_end = sum(stack.finished().values()) + stack.engines_busy()
-        stack.lane.router.send_signal(number)
-        assert await stack.lane.router.wait() == exit_status
-        await stack.until_envoy_sees(healthy_replicas=3, routers=0)
-        started_without = sum(stack.finished().values()) + stack.engines_busy() - at_the_end
+            await until(two_hundred_run, seconds=30)
+            stack.lane.router.send_signal(number)
+            assert await stack.lane.router.wait() == exit_status
+            await stack.until_envoy_sees(healthy_replicas=3, routers=0)
+            sent = load.sent
 
-        async def many_were_served_without():
-            return sum(stack.finished().values()) + stack.engines_busy() >= (
-                at_the_end + started_without + 100
-            )
+            async def a_hundred_were_sent_without_it():
+                return load.sent >= sent + 100
 
-        await until(many_were_served_without, seconds=20)
-        await stack.lane.start_router()
-        assert not load.done()
+            await until(a_hundred_were_sent_without_it)
+            await stack.lane.start_router()
 
-        async def picks_resume():
-            return await stack.picks_total() >= 20
+            async def picks_resume():
+                return await stack.picks_total() >= 20
 
-        await until(picks_resume, seconds=20)
-        outcomes = await load
+            await until(picks_resume, seconds=30)
         await stack.settled()
         finished = stack.finished()
 
-    assert failures(outcomes) == {}
-    assert sum(finished.values()) == len(arrivals)
+    assert load.results == {"whole": load.sent}
+    assert sum(finished.values()) == load.sent
     assert min(finished.values()) > 0
 
 
