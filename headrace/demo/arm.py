@@ -88,13 +88,13 @@ async def run_arm(plan: ArmPlan, arrivals: Sequence[Arrival], console: Console) 
 
 
 async def _warm_up(lane: Lane) -> None:
-    """Wait until the router knows the watts of all replicas; without them it starts all the same."""
+    """Wait until the router knows the watts of all replicas; start without them at the deadline."""
     with contextlib.suppress(TimeoutError):
         async with (
             asyncio.timeout(_WARM_UP_SECONDS),
             aiohttp.ClientSession(raise_for_status=True) as session,
         ):
-            while not await _knows_watts(session, lane.admin_url):
+            while not await _knows_watts(session, lane.admin_url):  # noqa: ASYNC110 - other process
                 await asyncio.sleep(_POLL_SECONDS)
 
 
