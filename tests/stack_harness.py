@@ -181,6 +181,17 @@ class Stack:
             )
 
         await until(is_seen, seconds=DEADLINE_SECONDS)
+        if routers:
+            await self.until_routed()
+
+    async def until_routed(self) -> None:
+        """Requests reach the router. Envoy's workers hear of health up to a second after it."""
+
+        async def is_answered_by_the_router() -> bool:
+            *_, content = await self.ask(b"{")
+            return content["error"]["code"] == "invalid_json"
+
+        await until(is_answered_by_the_router, seconds=DEADLINE_SECONDS)
 
     # The engines
 
