@@ -17,8 +17,8 @@ _COMMANDS = {
     "explain": ("headrace.explain", "why requests go where they go"),
     "envoy-config": ("headrace.envoy_command", "Envoy's bootstrap for a fleet file"),
     "fit": ("headrace.fit", "fit the simulated hardware to public measurements"),
-    "bench": ("headrace.bench.command", "reproduce the figures of the documentation"),
     "simulate": ("headrace.simulate", "a scenario under one or more policies, simulated"),
+    "bench": ("headrace.bench.command", "reproduce the figures of the documentation"),
 }
 
 _BAD_INPUT = 2
@@ -62,9 +62,10 @@ def _imported(module_name: str, *, command: str) -> ModuleType:
     try:
         return import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name in _SIM_MODULES:
+        missing = (error.name or "").partition(".")[0]
+        if missing in _SIM_MODULES:
             raise BadInputError(
-                f"headrace {command} needs {error.name}: pip install 'headrace[sim]'."
+                f"headrace {command} needs {missing}: pip install 'headrace[sim]'."
             ) from error
         raise
 

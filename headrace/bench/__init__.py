@@ -1,0 +1,1 @@
+"""`headrace bench`: commands that reproduce the figures of the documentation."""

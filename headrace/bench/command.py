@@ -1,0 +1,28 @@
+"""`headrace bench WHAT`."""
+
+import argparse
+import os
+from pathlib import Path
+
+from headrace.bench import policies
+
+_BENCHES = {"policies": policies.run}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("what", metavar="WHAT", choices=sorted(_BENCHES), help="which benchmark")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the page of documentation")
+    parser.add_argument("--seeds", default="0-4", metavar="LIST", help='such as "0-4" or "0,3"')
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, short windows, the main arms only"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark that was asked for."""
+    return _BENCHES[args.what](args)

@@ -1,0 +1,1 @@
+"""What a study comes to: summaries over seeds, JSON, markdown and plots."""

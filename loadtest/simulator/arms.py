@@ -1,0 +1,111 @@
+"""The arms of a comparison by name: a policy, what it may know, and how wrong its prior is.
+
+Names are all that travels to other processes and into reports; `simulation_arm` makes the rest.
+"""
+
+from dataclasses import dataclass
+
+from loadtest.simulator.observation import TelemetryModel
+from loadtest.simulator.rivals import RIVALS
+from loadtest.simulator.simulation import Arm
+from router.decide.policies import POLICIES
+from router.decide.settings import DecideSettings
+
+_DELAY_SECONDS = TelemetryModel().delay_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmPlan:
+    """An arm before it is run.
+
+    Attributes:
+        name: In reports and on the command line.
+        policy: One of the router's policies or of the rivals.
+        what: What sets it apart, for people.
+        scrape_seconds: Telemetry interval.
+        knows_lengths: Told each answer's length beforehand.
+        sees_truth: Shown the true state before every pick.
+        prior_ratio: The prior's times and dynamic watts over those it should have.
+    """
+
+    name: str
+    policy: str
+    what: str
+    scrape_seconds: float = 1.0
+    knows_lengths: bool = False
+    sees_truth: bool = False
+    prior_ratio: float = 1.0
+
+    def simulation_arm(self) -> Arm:
+        """The arm as the simulation takes it."""
+        return Arm(
+            name=self.name,
+            settings=DecideSettings(policy=self.policy if self.policy in POLICIES else "dispatch"),
+            policy=RIVALS.get(self.policy),
+            telemetry=TelemetryModel(
+                interval_seconds=self.scrape_seconds,
+                # A pipeline that scrapes faster than it delivers would only pile up snapshots.
+                delay_seconds=min(_DELAY_SECONDS, self.scrape_seconds),
+            ),
+            knows_lengths=self.knows_lengths,
+            sees_truth=self.sees_truth,
+        )
+
+
+def _naive(name: str, seconds: float) -> ArmPlan:
+    return ArmPlan(
+        name=name,
+        policy="naive-tokens-per-watt",
+        what=f"highest tokens/s per watt of the last scrape, every {seconds:g} s",
+        scrape_seconds=seconds,
+    )
+
+
+_PLANS = (
+    ArmPlan(name="dispatch", policy="dispatch", what="ours: commitment and merit order"),
+    ArmPlan(name="merit-packing", policy="merit-packing", what="merit order without commitment"),
+    ArmPlan(name="greedy-marginal", policy="greedy-marginal", what="least joules added right now"),
+    ArmPlan(name="queue-kv", policy="queue-kv", what="endpoint picker's scorer: queue and free KV"),
+    ArmPlan(name="least-request", policy="least-request", what="fewest requests in flight"),
+    ArmPlan(name="power-of-two", policy="power-of-two", what="the less loaded of two drawn"),
+    ArmPlan(name="round-robin", policy="round-robin", what="each in turn"),
+    ArmPlan(name="average-joules", policy="average-joules", what="table of average joules"),
+    ArmPlan(name="two-pool", policy="two-pool", what="pools by context length"),
+    ArmPlan(name="boundary-avoidance", policy="boundary-avoidance", what="avoids batch boundaries"),
+    _naive("naive-5s", 5.0),
+    _naive("naive-1s", 1.0),
+    _naive("naive-0.2s", 0.2),
+    _naive("naive-50ms", 0.05),
+    ArmPlan(
+        name="dispatch-oracle",
+        policy="dispatch",
+        what="told every answer length",
+        knows_lengths=True,
+    ),
+    ArmPlan(
+        name="dispatch-clairvoyant",
+        policy="dispatch",
+        what="told answer lengths and the true state",
+        knows_lengths=True,
+        sees_truth=True,
+    ),
+    ArmPlan(
+        name="dispatch-prior-high",
+        policy="dispatch",
+        what="prior times and dynamic watts 30 % too high",
+        prior_ratio=1.3,
+    ),
+    ArmPlan(
+        name="dispatch-prior-low",
+        policy="dispatch",
+        what="prior times and dynamic watts 30 % too low",
+        prior_ratio=0.7,
+    ),
+)
+
+ARMS: dict[str, ArmPlan] = {plan.name: plan for plan in _PLANS}
+"""Every arm by name."""
+
+OURS = "dispatch"
+SCORER = "queue-kv"
+LEAST_REQUEST = "least-request"
