@@ -14,6 +14,9 @@ from operator import attrgetter
 from loadtest.arrivals import Arrival
 
 
+_SHORTEST_SECONDS = 1e-9
+
+
 def mean_requests_per_second(arrivals: Iterable[Arrival]) -> float | None:
     """Gaps over the time they span; None for fewer than two arrivals or simultaneous ones."""
     count = 0
@@ -24,7 +27,8 @@ def mean_requests_per_second(arrivals: Iterable[Arrival]) -> float | None:
         last_seconds = arrival.at_seconds
         count += 1
     span_seconds = last_seconds - first_seconds
-    return (count - 1) / span_seconds if span_seconds > 0 else None
+    # Shorter than any clock ticks is simultaneous, and its rate would not be a number.
+    return (count - 1) / span_seconds if span_seconds > _SHORTEST_SECONDS else None
 
 
 def limit(arrivals: Iterable[Arrival], *, count: int) -> Iterator[Arrival]:

@@ -50,6 +50,12 @@ def sizes(found):
     return [a[1:] for a in found]
 
 
+def test_arrivals_closer_than_a_clock_ticks_have_no_rate():
+    apart = [Arrival(0.0, 1, 1, "m"), Arrival(2.2e-311, 1, 1, "m")]
+
+    assert mean_requests_per_second(apart) is None
+
+
 @given(arrivals=arrivals, rate=rates)
 def test_speeding_up_to_a_rate_reaches_it_and_keeps_all_else(arrivals, rate):
     if mean_requests_per_second(arrivals) is None:
