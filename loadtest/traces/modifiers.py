@@ -13,7 +13,6 @@ from operator import attrgetter
 
 from loadtest.arrivals import Arrival
 
-
 _SHORTEST_SECONDS = 1e-9
 
 
