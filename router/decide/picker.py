@@ -6,6 +6,7 @@ safe and needs not be: `pick` decides and records without giving way in between,
 never both see the same free slot.
 """
 
+from fleet.physics import Mix
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
@@ -64,16 +65,17 @@ class Picker:
             self._adopt(snapshot.fleet)
         self.workload.observe(snapshot, now_seconds=now_seconds)
         self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
+        mixes = self._mixes(now_seconds=now_seconds)
         for unit in self._units.values():
             unit.profile = self.learner.profile(unit.backend)
             unit.price_ratio = prices.ratio(unit.replica.domain, now_seconds=now_seconds)
             unit.observe(
                 snapshot.of(unit.address),
                 self._settings.freshness,
-                self.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
+                mixes[unit.replica.models[0]],
                 now_seconds=now_seconds,
             )
-        self._regroup(now_seconds=now_seconds)
+        self._regroup(mixes)
 
     def commit(self, *, now_seconds: float) -> None:
         """Choose anew which replicas are to carry each model's load; about once a second.
@@ -169,12 +171,17 @@ class Picker:
                 del kept[model]
         for model, pool in self._pools.items():
             pool.committed = self._commitments.get(model, Commitment()).addresses
-        self._regroup(now_seconds=0.0)
+        self._regroup(self._mixes(now_seconds=0.0))
 
-    def _regroup(self, *, now_seconds: float) -> None:
+    def _mixes(self, *, now_seconds: float) -> dict[str, Mix]:
+        """The present mean request of every served model."""
+        return {
+            model: self.workload.of(model).mix(now_seconds=now_seconds) for model in self._pools
+        }
+
+    def _regroup(self, mixes: dict[str, Mix]) -> None:
         for model, pool in self._pools.items():
-            mix = self.workload.of(model).mix(now_seconds=now_seconds)
-            pool.groups = build_groups(pool.units, mix, self._settings.swing_deviations)
+            pool.groups = build_groups(pool.units, mixes[model], self._settings.swing_deviations)
 
     def _question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
