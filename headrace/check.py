@@ -2,15 +2,24 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from headrace.config_errors import BadInputError, load_yaml
+from capper.api import KIND
+from capper.api.files import InvalidConfigError, parse
+from headrace.config_errors import BadInputError, load_documents
 from headrace.fleet_file import load_fleet
 from headrace.serve_file import load_serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="fleet or serve file")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="fleet file, serve file or PowerCappingConfig resources",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(path: Path) -> str:
     """What a valid file holds, in a few words."""
-    document = load_yaml(path)
+    documents = load_documents(path)
+    if any(isinstance(document, dict) and "kind" in document for document in documents):
+        return _check_resources(path, documents)
+    document = documents[0] if len(documents) == 1 else None
     if isinstance(document, dict) and "backends" in document:
         fleet = load_fleet(path)
         return (
@@ -39,5 +51,27 @@ def _check(path: Path) -> str:
         section, fleet = load_serve(path)
         return f"a serve file: policy {section.router.policy}, {len(fleet.backends)} backends"
     raise BadInputError(
-        f"{path}: is neither a fleet file (backends: ...) nor a serve file (fleet:, ext_proc: ...)."
+        f"{path}: is neither a fleet file (backends: ...), a serve file (fleet:, ext_proc: ...)"
+        f" nor a {KIND} (kind: ...)."
     )
+
+
+def _check_resources(path: Path, documents: list[Any]) -> str:
+    """Check every PowerCappingConfig among the documents; other kinds are not ours to judge."""
+    problems: list[str] = []
+    names: list[str] = []
+    for number, document in enumerate(documents, start=1):
+        if not isinstance(document, dict) or document.get("kind") != KIND:
+            continue
+        place = f"{path}" if len(documents) == 1 else f"{path} (document {number})"
+        try:
+            config = parse(document)
+        except InvalidConfigError as error:
+            problems += [f"{place}: {problem}" for problem in error.problems]
+        else:
+            names.append(config.metadata.name)
+    if problems:
+        raise BadInputError(*problems)
+    if not names:
+        raise BadInputError(f"{path}: holds no {KIND}.")
+    return f"{KIND} {', '.join(names)}"

@@ -1,5 +1,6 @@
 """Bad input as the user sees it: every problem at once, each with its file and field."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,15 +27,29 @@ def load_yaml(path: Path) -> Any:
     """Read one YAML document.
 
     Raises:
+        BadInputError: When the file cannot be read or is not one YAML document, with the line.
+    """
+    return _load(path, yaml.safe_load)
+
+
+def load_documents(path: Path) -> list[Any]:
+    """Read all YAML documents of a file, the empty ones left out.
+
+    Raises:
         BadInputError: When the file cannot be read or is not YAML, with the line.
     """
+    documents = _load(path, lambda text: list(yaml.safe_load_all(text)))
+    return [document for document in documents if document is not None]
+
+
+def _load(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise BadInputError(f"{path}: cannot be read: {reason}.") from error
     try:
-        return yaml.safe_load(text)
+        return parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""

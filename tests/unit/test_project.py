@@ -26,6 +26,7 @@ PROTOCOL = "deciding knows nothing of the protocol"
 THROUGH = {
     "betterproto2": "envoy-data-plane",
     "protobuf": "xds-protos",
+    "pydantic-core": "pydantic",
     "requests": "prometheus-api-client",
     "urllib3": "requests",
     "yarl": "aiohttp",
