@@ -117,7 +117,8 @@ def _structural(
     node = _resolved(node, definitions)
     schema = {key: value for key, value in node.items() if key in _KEPT}
     _bounds(node, schema)
-    if schema.get("default", ...) is None:
+    # A block that was not given stays absent: the capper's own defaults are the same.
+    if isinstance(schema.get("default", ...), dict | None):
         del schema["default"]
     if "const" in node:
         schema["enum"] = [node["const"]]
