@@ -1,6 +1,6 @@
 """PowerCappingConfig itself: its spec, and the resource around it."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -25,6 +25,7 @@ from capper.api.targets import (
     ScaleObjectRef,
     TargetSelector,
 )
+from capper.decide.policy import ROOT
 
 
 def _domain_parents_exist(spec: "Spec") -> bool:
@@ -113,7 +114,7 @@ class Spec(ApiModel):
     smoothing: Smoothing | None = None
     """Dealing services over the power tree."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.deploymentName) || self.scaleObjectRef.size() > 0"
             " || self.scaledObjectRefs.size() > 0 || self.targetSelectors.size() > 0",
@@ -136,6 +137,24 @@ class Spec(ApiModel):
             lambda it: _unique([rack.rack_id for rack in it.rack_constraints]),
             "rackId must be unique",
             "rackConstraints",
+        ),
+        Rule(
+            f"self.domains.all(d, d.name != '{ROOT}'"
+            " && !self.rackConstraints.exists(r, r.rackId == d.name))",
+            lambda it: (
+                not (
+                    {domain.name for domain in it.domains}
+                    & {ROOT, *(rack.rack_id for rack in it.rack_constraints)}
+                )
+            ),
+            f"names must not be those of racks, nor {ROOT}, which is the whole",
+            "domains",
+        ),
+        Rule(
+            None,
+            lambda it: _unique([rack for domain in it.domains for rack in domain.racks]),
+            "a rack must be in one domain only",
+            "domains",
         ),
         Rule(
             "self.domains.all(d, !has(d.parent)"
@@ -167,7 +186,6 @@ class Spec(ApiModel):
         refs = [*self.scale_object_ref, *self.scaled_object_refs]
         if self.deployment_name is not None:
             deployment = {
-                "apiVersion": "apps/v1",
                 "kind": "Deployment",
                 "metadata": {"name": self.deployment_name},
             }

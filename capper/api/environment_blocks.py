@@ -1,6 +1,6 @@
 """The grid and the room: carbon, placement, cooling, smoothing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -45,7 +45,7 @@ class CarbonProvider(ApiModel):
     refresh_seconds: PositiveSeconds = 1800
     """How often the provider is asked."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!(self.type in ['ElectricityMaps', 'WattTime'])"
             " || (has(self.zone) && has(self.secretRef))",
@@ -85,7 +85,7 @@ class CarbonSchedule(ApiModel):
     min_change_seconds: PositiveSeconds = 1800
     """At most one change in this time."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.minCapWatts <= self.maxCapWatts",
             lambda it: it.min_cap_watts <= it.max_cap_watts,
@@ -139,7 +139,7 @@ class Carbon(ApiModel):
     override: bool = False
     """Turn eco mode off by hand until set back."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.schedule) || has(self.budget)",
             lambda it: it.schedule is not None or it.budget is not None,
@@ -193,7 +193,7 @@ class Cooling(ApiModel):
     ramp_celsius_per_minute: Annotated[float, Field(gt=0, le=10)] = 0.5
     """Fastest change upwards."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.minSupplyCelsius <= self.safeSupplyCelsius"
             " && self.safeSupplyCelsius <= self.maxSupplyCelsius",

@@ -1,6 +1,6 @@
 """How the loop decides: thresholds, freshness, safety and the rungs of its ladder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ class Thresholds(ApiModel):
     shed_ratio: PositiveRatio = 1.0
     """From here power is shed."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.watchLeaveRatio < self.watchRatio",
             lambda it: it.watch_leave_ratio < it.watch_ratio,
@@ -79,7 +79,7 @@ class Freshness(ApiModel):
     safe_max_replicas: Replicas | None = None
     """Bound of each target while blind; by default its current replicas."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.staleAfterSeconds < self.safeAfterSeconds",
             lambda it: it.stale_after_seconds < it.safe_after_seconds,
@@ -141,7 +141,7 @@ class GpuClocks(ApiModel):
     ramp_up_seconds: PositiveSeconds = 30
     """One step up in this time."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.maxMHz) || self.minMHz <= self.maxMHz",
             lambda it: it.max_mega_hertz is None or it.min_mega_hertz <= it.max_mega_hertz,

@@ -14,13 +14,14 @@ class Rule:
     """One rule.
 
     Attributes:
-        cel: The rule in CEL over `self`, for x-kubernetes-validations.
+        cel: The rule in CEL over `self`, for x-kubernetes-validations; None where the API server
+            would have to work too hard for it: such a resource is stored and gets Ready=False.
         holds: The same rule for the model, used offline and for resources already stored.
         message: What is allowed, as a sentence without its full stop.
         field: The field it is reported at, as the user writes it; "" is the object itself.
     """
 
-    cel: str
+    cel: str | None
     holds: Callable[[Any], bool]
     message: str
     field: str = ""

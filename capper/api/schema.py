@@ -108,6 +108,7 @@ def _validations(model: type[ApiModel]) -> list[dict[str, Any]]:
             "message": f"{rule.field}: {rule.message}" if rule.field else rule.message,
         }
         for rule in model.rules
+        if rule.cel is not None
     ]
 
 

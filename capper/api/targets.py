@@ -1,6 +1,6 @@
 """What a configuration acts on: references to workloads, and racks and domains with their caps."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,11 @@ API_VERSIONS: dict[str, str] = {
 """The version that is written, by kind; it is used when a reference names none."""
 
 
+def group_of(kind: str) -> str:
+    """The API group of a kind."""
+    return API_VERSIONS[kind].split("/", maxsplit=1)[0]
+
+
 class RefMetadata(ApiModel):
     """Which object, in the form of the original design."""
 
@@ -58,7 +63,7 @@ class TargetLimits(ApiModel):
     domain: ShortText | None = None
     """The domain of `domains` whose cap this workload counts against; by default the whole."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.minReplicas) || !has(self.maxReplicas)"
             " || self.minReplicas <= self.maxReplicas",
@@ -76,12 +81,24 @@ class TargetLimits(ApiModel):
 class ScaleObjectRef(TargetLimits):
     """One workload, named as in the original design."""
 
-    api_version: Name = "keda.sh/v1alpha1"
-    """Group and version of the object."""
+    api_version: Name | None = None
+    """Group and version of the object; by default those of its kind that Headrace writes."""
     kind: Kind = "ScaledObject"
     """Kind of the object; one that KServe owns is followed to its owner."""
     metadata: RefMetadata
     """Names the object."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *TargetLimits.rules,
+        Rule(
+            "!has(self.apiVersion) || self.apiVersion.split('/')[0] == {"
+            + ", ".join(f"'{kind}': '{group_of(kind)}'" for kind in API_VERSIONS)
+            + "}[self.kind]",
+            lambda it: it.api_version is None or it.api_version.split("/")[0] == group_of(it.kind),
+            "must be of the kind's group",
+            "apiVersion",
+        ),
+    )
 
 
 class TargetSelector(TargetLimits):
@@ -135,7 +152,7 @@ class LegacyMetric(ApiModel):
     scope_count: Count | None = None
     """How many series the query should rest on, for coverage; by default not checked."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.type != 'prometheus' || !has(self.prometheusAddress)"
             " || self.prometheusAddress.startsWith('http://')"

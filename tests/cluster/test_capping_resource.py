@@ -58,6 +58,12 @@ BY_RULES = [
     {"domains": [{"name": "a", "capWatts": 9}, {"name": "a", "capWatts": 9}]},
     {"domains": [{"name": "a", "parent": "z", "capWatts": 9}]},
     {"domains": [{"name": "a", "capWatts": 5}, {"name": "b", "parent": "a", "capWatts": 6}]},
+    {"domains": [{"name": "fleet", "capWatts": 9}]},
+    {
+        "domains": [{"name": "r", "capWatts": 9}],
+        "rackConstraints": [{"rackId": "r", "maxPower": 5}],
+    },
+    {"scaleObjectRef": [{"apiVersion": "apps/v1", "metadata": {"name": "x"}}]},
     {"rackConstraints": [{"rackId": "r", "maxPower": 5}, {"rackId": "r", "maxPower": 6}]},
     {"scaleObjectRef": [{"metadata": {"name": "x"}, "minReplicas": 3, "maxReplicas": 2}]},
     {"carbon": {"provider": {"type": "UKCarbonIntensity"}}},

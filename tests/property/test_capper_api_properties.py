@@ -105,4 +105,5 @@ def test_every_rule_of_every_model_reaches_the_schema():
     ]
     for root in (Spec, Status):
         for model in models_of(root):
-            assert {rule.cel for rule in model.rules} <= set(said), model.__name__
+            rules = {rule.cel for rule in model.rules if rule.cel is not None}
+            assert rules <= set(said), model.__name__
