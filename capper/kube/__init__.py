@@ -1,0 +1,1 @@
+"""The capper's hands and eyes in a Kubernetes cluster."""
