@@ -158,6 +158,8 @@ class ReplicaBounds(ApiModel):
     """Let the capper lower replica bounds."""
     prefer_paused_scale_out: bool = True
     """Stop growth by KEDA's annotation `autoscaling.keda.sh/paused-scale-out` where it exists."""
+    take_ownership: bool = False
+    """Also write bounds that another manager applies (GitOps), instead of `FieldConflict`."""
 
 
 class Brake(ApiModel):
