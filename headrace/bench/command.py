@@ -4,16 +4,21 @@ import argparse
 import os
 from pathlib import Path
 
-from headrace.bench import policies
+from headrace.bench import decide, policies
 
-_BENCHES = {"policies": policies.run}
+_BENCHES = {"decide": decide.run, "policies": policies.run}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("what", metavar="WHAT", choices=sorted(_BENCHES), help="which benchmark")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the page of documentation")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the page of documentation; docs/benchmarks/policies.md, none with --quick",
+    )
     parser.add_argument("--seeds", default="0-4", metavar="LIST", help='such as "0-4" or "0,3"')
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes"
