@@ -13,8 +13,10 @@ from headrace.config_errors import BadInputError
 _COMMANDS = {
     "demo": ("headrace.demo.command", "everything on one machine, live"),
     "serve": ("headrace.serve", "the router, as Envoy's external processor"),
+    "epp": ("headrace.epp", "the router in the place of the reference endpoint picker"),
     "check": ("headrace.check", "validate configuration files"),
     "explain": ("headrace.explain", "why requests go where they go"),
+    "conformance": ("headrace.conformance.command", "try any picker against the protocol"),
     "envoy-config": ("headrace.envoy_command", "Envoy's bootstrap for a fleet file"),
     "fit": ("headrace.fit", "fit the simulated hardware to public measurements"),
     "simulate": ("headrace.simulate", "a scenario under one or more policies, simulated"),
@@ -30,7 +32,7 @@ _SIM_MODULES = ("matplotlib", "numpy", "scipy")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
     try:
         args = _parser(arguments).parse_args(arguments)
         return int(args.run(args))
@@ -40,6 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """Flags without a command are those of the reference picker, whose image was swapped."""
+    first = arguments[0] if arguments else ""
+    if first.startswith("-") and first not in ("-h", "--help", "--version"):
+        arguments = ["epp", *arguments]
+    if arguments[:1] == ["epp"]:
+        from headrace.epp_flags import go_spelling  # noqa: PLC0415 - of this command alone
+
+        arguments = go_spelling(arguments)
+    return arguments
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
