@@ -30,6 +30,7 @@ def _add_arguments(parser: Any) -> None:
     group.add_argument("--traffic", choices=sorted(SHAPES), default="constant")
     group.add_argument("--most-users", type=int, default=20)
     group.add_argument("--run-seconds", type=float, default=60.0)
+    group.add_argument("--most-prompt-tokens", type=int, default=8192)
     group.add_argument("--most-output-tokens", type=int, default=512)
     group.add_argument("--plain", action="store_true", help="do not stream")
     group.add_argument("--ttft-p95-ms", type=float, default=None, help="threshold")
@@ -67,6 +68,7 @@ class ChatUser(HttpUser):
         """One conversation turn."""
         options: Any = self.environment.parsed_options
         prompt_tokens, output_tokens = lengths(self.draws)
+        prompt_tokens = min(prompt_tokens, options.most_prompt_tokens)
         body = {
             "model": self.draws.choice(self.models),
             "messages": [

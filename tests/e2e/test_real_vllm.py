@@ -2,98 +2,19 @@
 
 import asyncio
 import collections
-import contextlib
 import os
-import socket
-from pathlib import Path
 
 import aiohttp
 import openai
 import pytest
 import pytest_asyncio
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.child_process import end, spawn
-from headrace.demo.lane import Lane, LanePlan
-
-pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="module")]
-START_SECONDS = 300
+pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
 MODEL = "tiny"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-async def answers(url, *, deadline_seconds=START_SECONDS):
-    async with asyncio.timeout(deadline_seconds), aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(url) as response:
-                    if response.ok:
-                        return
-            await asyncio.sleep(0.5)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def vllms(vllm_tools, vllm_venv, tiny_model, tmp_path_factory):
-    """Two vLLMs; their addresses."""
-    folder = tmp_path_factory.mktemp("vllm")
-    ports = [free_port(), free_port()]
-    processes = []
-    try:
-        for port in ports:
-            arguments = [vllm_tools / "serve_vllm.sh", vllm_venv, tiny_model, port, MODEL]
-            process = await spawn(
-                Path("/bin/bash"), [str(a) for a in arguments], log_path=folder / f"{port}.log"
-            )
-            processes.append(process)
-        await asyncio.gather(*(answers(f"http://127.0.0.1:{port}/health") for port in ports))
-        yield [f"127.0.0.1:{port}" for port in ports]
-    finally:
-        await asyncio.gather(*(end(process, grace_seconds=20) for process in processes))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lane(vllms, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lane")
-    fleet = {
-        "backends": [
-            {
-                "name": "cpu",
-                "accelerator": "CPU",
-                "parameters": 1e7,
-                "models": [MODEL],
-                "max_running_requests": 16,
-                "profile": {
-                    "step": {
-                        "base_seconds": 0.004,
-                        "per_request_seconds": 0.0003,
-                        "per_kv_token_seconds": 0,
-                        "per_prompt_token_seconds": 2e-5,
-                    },
-                    "power": {
-                        "idle_watts": 20,
-                        "floor_watts": 40,
-                        "span_watts": 10,
-                        "prefill_watts": 50,
-                    },
-                    "kv_capacity_tokens": 262144,
-                },
-                "replicas": [{"address": address} for address in vllms],
-            }
-        ]
-    }
-    fleet_path = folder / "fleet.yaml"
-    fleet_path.write_text(yaml.safe_dump(fleet), encoding="utf-8")
-    async with Lane(LanePlan(fleet_path=fleet_path, folder=folder / "lane")) as lane:
-        yield lane
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def client(lane):
     async with openai.AsyncOpenAI(base_url=f"{lane.base_url}/v1", api_key="unused") as client:
         yield client
