@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from fleet.adapters import LoadedAdapters
 from fleet.signals import Signal, SignalKind
 from fleet.topology import Fleet
 
@@ -20,12 +21,14 @@ class FleetSnapshot:
         signals: Replica address -> kind -> reading. A missing entry means unknown.
         published_seconds: Monotonic time of publication.
         version: Grows by one with every publication.
+        adapters: Replica address -> LoRA adapters at work, where the engine tells.
     """
 
     fleet: Fleet
     signals: Mapping[str, Signals] = field(default_factory=lambda: MappingProxyType({}))
     published_seconds: float
     version: int = 0
+    adapters: Mapping[str, LoadedAdapters] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, address: str) -> Signals:
         """The readings of one replica; empty when nothing is known of it."""

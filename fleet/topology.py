@@ -14,13 +14,13 @@ class Objective:
         ttft_seconds: Time to first token.
         tpot_seconds: Time per output token after the first.
         margin_ratio: The part of each objective that predictions may use up. Simulated on Azure
-            conversations with the guard's swing of one deviation, 0.65 keeps 99 % joint attainment
-            from idle to full and 0.8 does not (docs/decisions/0011-guard-on-swing.md).
+            conversations, 0.87 keeps 99 % joint attainment from idle to nearly full with the guard
+            on inflow, and 0.9 does not on every slice (docs/decisions/0012-guard-on-inflow.md).
     """
 
     ttft_seconds: float = 1.0
     tpot_seconds: float = 0.05
-    margin_ratio: float = 0.65
+    margin_ratio: float = 0.87
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,11 +45,14 @@ def _check(path: Path) -> str:
         fleet = load_fleet(path)
         return (
             f"a fleet of {len(fleet.backends)} backends and {len(list(fleet.replicas()))} replicas"
-            f" serving {', '.join(fleet.models())}"
+            f" serving {', '.join(fleet.models()) or 'no model'}"
         )
     if isinstance(document, dict) and {"fleet", "ext_proc"} & set(document):
         section, fleet = load_serve(path)
-        return f"a serve file: policy {section.router.policy}, {len(fleet.backends)} backends"
+        fleet_of = f"{len(fleet.backends)} backends"
+        if section.kubernetes is not None:
+            fleet_of = f"{len(section.kubernetes.targets)} targets in Kubernetes"
+        return f"a serve file: policy {section.router.policy}, {fleet_of}"
     raise BadInputError(
         f"{path}: is neither a fleet file (backends: ...), a serve file (fleet:, ext_proc: ...)"
         f" nor a {KIND} (kind: ...)."

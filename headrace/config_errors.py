@@ -63,11 +63,19 @@ def load_model(path: Path, model: type[ModelT]) -> ModelT:
     Raises:
         BadInputError: With every problem that was found in it.
     """
-    document = load_yaml(path)
+    return validated(load_yaml(path), model, where=str(path))
+
+
+def validated(document: Any, model: type[ModelT], *, where: str) -> ModelT:
+    """A document as a model; `where` begins each sentence.
+
+    Raises:
+        BadInputError: With every problem that was found in it.
+    """
     try:
         return model.model_validate(document)
     except pydantic.ValidationError as error:
-        problems = [f"{path}: {_sentence(item)}" for item in _root_causes(error.errors())]
+        problems = [f"{where}: {_sentence(item)}" for item in _root_causes(error.errors())]
         raise BadInputError(*problems) from error
 
 

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host imp
     v3 as override_host,
 )
 from envoy_data_plane.envoy.extensions.load_balancing_policies.subset import v3 as subset
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.envoy.extensions.upstreams.http import v3 as upstreams
 from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.envoy.type.metadata import v3 as metadata
@@ -91,8 +92,15 @@ def ext_proc_cluster(plan: EnvoyPlan) -> cluster.Cluster:
         common_lb_config=_no_panic(),
         health_checks=[_health_check(plan, grpc=core.HealthCheckGrpcHealthCheck())],
         circuit_breakers=_circuit_breakers(plan),
+        transport_socket=_tls_to_routers() if plan.ext_proc_tls else None,
         typed_extension_protocol_options={_HTTP_OPTIONS: pack(_ext_proc_http_options(plan))},
     )
+
+
+def _tls_to_routers() -> core.TransportSocket:
+    """Encrypted, not authenticated: pickers of the Inference Extension sign for themselves."""
+    context = tls.UpstreamTlsContext(common_tls_context=tls.CommonTlsContext(alpn_protocols=["h2"]))
+    return core.TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
 def _pick_or_fallback(plan: EnvoyPlan) -> override_host.OverrideHost:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet.topology import Fleet
 from headrace.config_errors import BadInputError
-from headrace.envoy_plan import EnvoyEndpoint, EnvoyPlan, EnvoyPlanError
+from headrace.envoy_plan import EnvoyBodyMode, EnvoyEndpoint, EnvoyPlan, EnvoyPlanError
 from headrace.fleet_file import load_fleet
 
 
@@ -20,10 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="router to ask, unix:/path or host:port; repeat for workers "
         "(default unix:/run/headrace/ext_proc.sock)",
     )
+    parser.add_argument(
+        "--ext-proc-tls", action="store_true", help="TLS to the routers, whoever signed for them"
+    )
+    parser.add_argument(
+        "--body-mode",
+        type=EnvoyBodyMode,
+        choices=tuple(EnvoyBodyMode),
+        default=EnvoyBodyMode.BUFFERED,
+        help="full-duplex streams both ways through the router, as inference gateways do",
+    )
     parser.add_argument("--listen-host", default="0.0.0.0")  # noqa: S104 - Envoy is the public side
     parser.add_argument("--listen-port", type=int, default=8080)
     parser.add_argument("--admin-port", type=int, default=9901, help="on loopback only")
     parser.add_argument("--access-log", metavar="PATH", help="default: standard output")
+    parser.add_argument(
+        "--access-log-target",
+        metavar="HOST:PORT",
+        help="the router's access-log receiver; it then sees response headers too",
+    )
 
 
 def endpoints(fleet: Fleet) -> tuple[EnvoyEndpoint, ...]:
@@ -44,10 +59,13 @@ def run(args: argparse.Namespace) -> int:
         plan = EnvoyPlan(
             endpoints=endpoints(fleet),
             ext_proc_targets=tuple(args.ext_proc or ("unix:/run/headrace/ext_proc.sock",)),
+            ext_proc_tls=args.ext_proc_tls,
+            body_mode=args.body_mode,
             listen_host=args.listen_host,
             listen_port=args.listen_port,
             admin_port=args.admin_port,
             access_log_path=args.access_log,
+            access_log_target=args.access_log_target,
         )
     except EnvoyPlanError as error:
         raise BadInputError(f"envoy-config: {error}.") from error

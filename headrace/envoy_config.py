@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections 
 )
 
 from headrace.envoy_clusters import ext_proc_cluster, pack, replica_cluster, socket_address
+from headrace.envoy_energy import access_log_clusters
 from headrace.envoy_listener import openai_listener
 from headrace.envoy_plan import (
     EnvoyEndpoint,
@@ -45,7 +46,7 @@ def render_bootstrap(plan: EnvoyPlan) -> dict[str, Any]:
         admin=bootstrap.Admin(address=socket_address(_LOOPBACK, plan.admin_port)),
         static_resources=bootstrap.BootstrapStaticResources(
             listeners=[openai_listener(plan)],
-            clusters=[replica_cluster(plan), ext_proc_cluster(plan)],
+            clusters=[replica_cluster(plan), ext_proc_cluster(plan), *access_log_clusters(plan)],
         ),
         overload_manager=overload.OverloadManager(resource_monitors=[_connection_limit(plan)]),
     )

@@ -23,13 +23,14 @@ from headrace.envoy_clusters import (
     pack,
     seconds,
 )
-from headrace.envoy_plan import EnvoyPlan
+from headrace.envoy_plan import EnvoyBodyMode, EnvoyPlan
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 """Also the filter-state key under which the access log finds the router's latency."""
 EXT_PROC_STAT_PREFIX = "headrace"
 
 _SUBSET_HINT_NAMESPACE = "envoy.lb.subset_hint"
+_METERING_NAMESPACE = "headrace.metering"
 _CLIENT_MAY_NOT_SET = (
     DESTINATION,  # and its -subset, -served, -scores: steering is the router's
     "x-envoy-",  # e.g. x-envoy-retry-on would replay started generations
@@ -63,9 +64,7 @@ def _ext_proc(plan: EnvoyPlan) -> hcm.HttpFilter:
     """The router.
 
     Request headers are sent because Envoy drops header mutations in the answer to a body whose
-    headers were skipped. The body is buffered because the pick needs the model in it. Everything
-    of the response is skipped: the stream then stays open until the HTTP request ends, which is
-    how the router learns of the end.
+    headers were skipped. The pick needs the model in the body.
     """
     namespaces = ext_proc.MetadataOptionsMetadataNamespaces
     config = ext_proc.ExternalProcessor(
@@ -75,27 +74,43 @@ def _ext_proc(plan: EnvoyPlan) -> hcm.HttpFilter:
         failure_mode_allow=True,
         message_timeout=seconds(plan.timeouts.ext_proc_message_seconds),
         stat_prefix=EXT_PROC_STAT_PREFIX,
-        processing_mode=_processing_mode(),
+        processing_mode=_processing_mode(plan),
         mutation_rules=mutation_rules.HeaderMutationRules(
             allow_all_routing=False, allow_envoy=False, disallow_system=True
         ),
         metadata_options=ext_proc.MetadataOptions(
             forwarding_namespaces=namespaces(untyped=[LB_NAMESPACE, _SUBSET_HINT_NAMESPACE]),
-            receiving_namespaces=namespaces(untyped=[LB_NAMESPACE]),
+            receiving_namespaces=namespaces(untyped=[LB_NAMESPACE, _METERING_NAMESPACE]),
         ),
         forward_rules=_forward_rules(plan),
     )
     return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=pack(config))
 
 
-def _processing_mode() -> ext_proc.ProcessingMode:
+def _processing_mode(plan: EnvoyPlan) -> ext_proc.ProcessingMode:
+    """What the router sees.
+
+    Buffered, everything of the response is skipped: the stream then stays open until the HTTP
+    request ends, which is how the router learns of the end. With an access-log receiver response
+    headers are shown too, and the log tells the end. In full duplex the response tells it,
+    and who served; Envoy requires trailers to be sent.
+    """
     headers = ext_proc.ProcessingModeHeaderSendMode
     body = ext_proc.ProcessingModeBodySendMode
+    if plan.body_mode is EnvoyBodyMode.FULL_DUPLEX:
+        return ext_proc.ProcessingMode(
+            request_header_mode=headers.SEND,
+            request_body_mode=body.FULL_DUPLEX_STREAMED,
+            request_trailer_mode=headers.SEND,
+            response_header_mode=headers.SEND,
+            response_body_mode=body.FULL_DUPLEX_STREAMED,
+            response_trailer_mode=headers.SEND,
+        )
     return ext_proc.ProcessingMode(
         request_header_mode=headers.SEND,
         request_body_mode=body.BUFFERED,
         request_trailer_mode=headers.SKIP,
-        response_header_mode=headers.SKIP,
+        response_header_mode=headers.SKIP if plan.access_log_target is None else headers.SEND,
         response_body_mode=body.NONE,
         response_trailer_mode=headers.SKIP,
     )

@@ -20,6 +20,7 @@ from headrace.envoy_clusters import (
     seconds,
     socket_address,
 )
+from headrace.envoy_energy import energy_fields, grpc_access_logs
 from headrace.envoy_filters import EXT_PROC_FILTER, http_filters
 from headrace.envoy_plan import EnvoyPlan
 from headrace.envoy_replies import local_reply_config
@@ -61,7 +62,7 @@ def _connection_manager(plan: EnvoyPlan) -> hcm.HttpConnectionManager:
         request_headers_timeout=seconds(timeouts.request_headers_seconds),
         request_timeout=seconds(timeouts.request_receive_seconds),
         local_reply_config=local_reply_config(plan),
-        access_log=[_access_log(plan)],
+        access_log=[_access_log(plan), *grpc_access_logs(plan)],
         route_config=_routes(plan),
         http_filters=http_filters(plan),
     )
@@ -98,7 +99,9 @@ def _retry_policy(plan: EnvoyPlan) -> route.RetryPolicy:
 
 
 def _access_log(plan: EnvoyPlan) -> accesslog.AccessLog:
-    log_format = core.SubstitutionFormatString(json_format=Struct.from_dict(_access_log_fields()))
+    log_format = core.SubstitutionFormatString(
+        json_format=Struct.from_dict(_access_log_fields(plan))
+    )
     if plan.access_log_path is None:
         return accesslog.AccessLog(
             name="envoy.access_loggers.stdout",
@@ -110,7 +113,7 @@ def _access_log(plan: EnvoyPlan) -> accesslog.AccessLog:
     )
 
 
-def _access_log_fields() -> dict[str, str]:
+def _access_log_fields(plan: EnvoyPlan) -> dict[str, str]:
     """Field to format command. No prompt, no credential and no query string is logged."""
     latencies = {
         f"ext_proc_{name}": f"%FILTER_STATE({EXT_PROC_FILTER}:FIELD:{name})%"
@@ -138,4 +141,5 @@ def _access_log_fields() -> dict[str, str]:
         "upstream_attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
         "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
         **latencies,
+        **energy_fields(plan),
     }

@@ -7,6 +7,7 @@ is `headrace.envoy_config`.
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 MEBIBYTE = 1024 * 1024
 _PORT_MAX = 65535
@@ -14,6 +15,13 @@ _PORT_MAX = 65535
 
 class EnvoyPlanError(ValueError):
     """A plan that no Envoy could serve; the message names the field, the value and the rule."""
+
+
+class EnvoyBodyMode(StrEnum):
+    """How Envoy shows bodies to the router."""
+
+    BUFFERED = "buffered"
+    FULL_DUPLEX = "full-duplex"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +135,17 @@ class EnvoyPlan:
         ext_proc_targets: routers, each ``unix:/path`` or ``host:port``, unix sockets not beside
             names that must be resolved. Several are workers of one router; each request is
             processed by one of them.
+        ext_proc_tls: speak TLS to the routers; their certificates are not verified, as gateways of
+            the Inference Extension do not.
+        body_mode: "buffered" sends each request body whole and nothing of the response;
+            "full-duplex" streams both through the router, as those gateways do.
         listen_host: address of the OpenAI listener.
         listen_port: 0 takes a free port (`headrace.envoy_process` tells which).
         admin_port: of the admin interface, on loopback only because it can stop Envoy; 0 takes
             a free port.
         access_log_path: file for the JSON access log; None is standard output.
+        access_log_target: ``host:port`` of the router's access-log receiver; each request is logged
+            to it, and in buffered mode the router then sees response headers too. None: neither.
         withheld_headers: request headers that the router never sees. Credentials are for the
             replicas; a picker that cannot read them cannot leak them.
         timeouts: see `EnvoyTimeouts`.
@@ -140,10 +154,13 @@ class EnvoyPlan:
 
     endpoints: tuple[EnvoyEndpoint, ...]
     ext_proc_targets: tuple[str, ...]
+    ext_proc_tls: bool = False
+    body_mode: EnvoyBodyMode = EnvoyBodyMode.BUFFERED
     listen_host: str = "127.0.0.1"
     listen_port: int = 0
     admin_port: int = 0
     access_log_path: str | None = None
+    access_log_target: str | None = None
     withheld_headers: tuple[str, ...] = ("authorization", "proxy-authorization", "cookie")
     timeouts: EnvoyTimeouts = field(default_factory=EnvoyTimeouts)
     limits: EnvoyLimits = field(default_factory=EnvoyLimits)
@@ -153,9 +170,13 @@ class EnvoyPlan:
         _require_unique("endpoints", (endpoint.address for endpoint in self.endpoints))
         _require_unique("ext_proc_targets", self.ext_proc_targets)
         _require_reachable_routers(self.ext_proc_targets)
+        if self.ext_proc_tls and any(t.startswith("unix:") for t in self.ext_proc_targets):
+            raise EnvoyPlanError("ext_proc_tls: a router's unix socket is always plain text")
         for name, port in (("listen_port", self.listen_port), ("admin_port", self.admin_port)):
             if not 0 <= port <= _PORT_MAX:
                 raise EnvoyPlanError(f"{name}: {port} is not in 0..{_PORT_MAX}")
+        if self.access_log_target is not None:
+            split_address(self.access_log_target, field_name="access_log_target")
         if not is_ip_literal(self.listen_host):
             raise EnvoyPlanError(f"listen_host: {self.listen_host!r} must be an IP address")
 

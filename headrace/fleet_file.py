@@ -103,7 +103,7 @@ class BackendSection(Section):
     max_running_requests: Annotated[int, Field(gt=0)] = 256
     objective: ObjectiveSection = ObjectiveSection()
     profile: ProfileSection | None = None
-    replicas: Annotated[tuple[ReplicaSection, ...], Field(min_length=1)]
+    replicas: tuple[ReplicaSection, ...]
 
     @model_validator(mode="after")
     def _has_a_profile(self) -> Self:
@@ -139,6 +139,11 @@ class FleetSection(Section):
         for backend in self.backends:
             for replica in backend.replicas:
                 yield from replica.gpu_uuids
+
+    def absent_models(self) -> tuple[str, ...]:
+        """Models of backends without replicas, scaled to zero, that no other backend serves."""
+        declared = {model for backend in self.backends for model in backend.models}
+        return tuple(sorted(declared.difference(self.to_fleet().models())))
 
     def to_fleet(self) -> Fleet:
         """As the pure value that deciders use."""

@@ -6,16 +6,22 @@ import json
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from fleet.topology import Fleet
 from headrace.config_errors import BadInputError
+from headrace.fleet_watch import FleetFileSource
+from headrace.log_format import configure_logging
 from headrace.serve_file import ServeSection, load_serve
-from headrace.service import Service
+from headrace.service import Service, SourceFactory
 from router.admin import AdminListenError
 from router.extproc.server import ListenError
+from router.metering.als import AccessLogListenError
+from router.tracing import TracingUnavailableError
+from telemetry.fleet_source import FleetSourceError
 
 _log = logging.getLogger(__name__)
 
@@ -33,19 +39,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then drain."""
     config, fleet = load_serve(args.config)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return uvloop.run(_serve(config, fleet, args.ready_file))
+    configure_logging(config.observability.log_format)
+    source = fleet_source(config, args.config)
+    return uvloop.run(serve(config, fleet, source, args.ready_file))
 
 
-async def _serve(config: ServeSection, fleet: Fleet, ready_file: Path | None) -> int:
+def fleet_source(config: ServeSection, path: Path) -> SourceFactory:
+    """What keeps the fleet of a serve file at `path` current."""
+    if config.kubernetes is not None:
+        # Its client takes a second to import, which only those who use it should wait for.
+        from telemetry.kubernetes.source import KubernetesFleetSource  # noqa: PLC0415 - see above
+
+        return partial(KubernetesFleetSource, config.kubernetes.settings())
+    assert config.fleet is not None, "checked by the section"
+    return partial(FleetFileSource, path.parent / config.fleet)
+
+
+async def serve(
+    config: ServeSection, fleet: Fleet, source: SourceFactory, ready_file: Path | None
+) -> int:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        BadInputError: When a port, a certificate or the source of the fleet is not to be had.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    service = Service(config, fleet)
     try:
-        await service.start()
-    except (ListenError, AdminListenError) as error:
+        service = Service(config, fleet, source)
+        if not await _started(service, stop):
+            return 0
+    except (
+        ListenError,
+        AdminListenError,
+        AccessLogListenError,
+        FleetSourceError,
+        TracingUnavailableError,
+    ) as error:
         raise BadInputError(str(error)) from error
     if ready_file is not None:
         _write_ready(ready_file, service)
@@ -55,12 +87,28 @@ async def _serve(config: ServeSection, fleet: Fleet, ready_file: Path | None) ->
     return 0
 
 
+async def _started(service: Service, stop: asyncio.Event) -> bool:
+    """Start, unless told to stop first: a cluster may take long to give the first view."""
+    starting = asyncio.create_task(service.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        await starting
+        return True
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await service.stop()
+    return False
+
+
 def _write_ready(path: Path, service: Service) -> None:
     """Write all at once, so that a reader never sees half of it."""
     ready = {
         "pid": os.getpid(),
         "ext_proc": list(service.ext_proc.addresses()),
         "admin_port": service.admin.port,
+        "access_log_port": None if service.access_log is None else service.access_log.port,
     }
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(ready), encoding="utf-8")

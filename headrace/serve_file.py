@@ -3,39 +3,32 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, Field, model_validator
+from pydantic import AnyHttpUrl, Field, ValidationInfo, field_validator, model_validator
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.topology import Fleet
 from headrace.config_errors import load_model
+from headrace.ext_proc_file import ExtProcSection, Port
 from headrace.fleet_file import Name, NonNegative, Positive, Section, load_fleet
+from headrace.kubernetes_file import KubernetesSection
+from headrace.metering_file import (
+    AccessLogSection,
+    MeteringSection,
+    ObservabilitySection,
+    TracingSection,
+    metering_settings,
+)
 from router.admin import AdminSettings
 from router.decide.policies import POLICIES
 from router.decide.settings import DecideSettings
 from router.extproc.server import ExtProcSettings
+from router.metering.metering import MeteringSettings
 from telemetry.promql import PrometheusSettings
 from telemetry.queries import QuerySet, default_queries
 from telemetry.scrape import ScrapeSettings
 
-Port = Annotated[int, Field(ge=0, le=65535)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 _DEFAULTS = DecideSettings()
-
-
-class ExtProcSection(Section):
-    """Where Envoy finds the router (see router.extproc.server.ExtProcSettings)."""
-
-    unix_socket: Path | None = None
-    host: str = "127.0.0.1"
-    port: Port | None = None
-    max_body_bytes: Annotated[int, Field(gt=0)] = 64 * 2**20
-    drain_seconds: NonNegative = 30.0
-
-    @model_validator(mode="after")
-    def _listens_somewhere(self) -> Self:
-        if self.unix_socket is None and self.port is None:
-            raise ValueError("give a unix_socket, a port or both")
-        return self
 
 
 class AdminSection(Section):
@@ -51,6 +44,7 @@ class RouterSection(Section):
     policy: str = _DEFAULTS.policy
     kv_limit_ratio: Ratio = _DEFAULTS.kv_limit_ratio
     swing_deviations: NonNegative = _DEFAULTS.swing_deviations
+    burst_life_ratio: Ratio = _DEFAULTS.burst_life_ratio
     default_output_tokens: Positive = _DEFAULTS.default_output_tokens
     default_bytes_per_token: Positive = _DEFAULTS.default_bytes_per_token
     rate_window_seconds: Positive = _DEFAULTS.rate_window_seconds
@@ -59,6 +53,7 @@ class RouterSection(Section):
     commit_gain_ratio: Annotated[float, Field(ge=0, lt=1)] = _DEFAULTS.commit_gain_ratio
     commit_dwell_seconds: NonNegative = _DEFAULTS.commit_dwell_seconds
     retry_after_seconds: Positive = _DEFAULTS.retry_after_seconds
+    max_endpoints: Annotated[int, Field(ge=1, le=16)] = _DEFAULTS.max_endpoints
 
     @model_validator(mode="after")
     def _policy_exists(self) -> Self:
@@ -132,12 +127,32 @@ class TelemetrySection(Section):
 class ServeSection(Section):
     """A whole `headrace serve` file."""
 
-    fleet: Path
+    kubernetes: KubernetesSection | None = None
+    fleet: Annotated[Path | None, Field(validate_default=True)] = None
     ext_proc: ExtProcSection
     admin: AdminSection = AdminSection()
     router: RouterSection = RouterSection()
     freshness: FreshnessSection = FreshnessSection()
     telemetry: TelemetrySection = TelemetrySection()
+    metering: MeteringSection = MeteringSection()
+    observability: ObservabilitySection = ObservabilitySection()
+    access_log: AccessLogSection | None = None
+    tracing: TracingSection | None = None
+
+    @field_validator("fleet")
+    @classmethod
+    def _has_one_fleet(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "kubernetes" in info.data and (value is None) == (info.data["kubernetes"] is None):
+            if value is None:
+                raise ValueError("is required unless there is a kubernetes section")
+            raise ValueError("must not be given beside a kubernetes section")
+        return value
+
+    def metering_settings(self) -> MeteringSettings:
+        """As the metering takes them."""
+        return metering_settings(
+            self.metering, self.access_log, fresh_seconds=self.freshness.fresh_seconds
+        )
 
     def freshness_policy(self) -> FreshnessPolicy:
         """As the deciders take it."""
@@ -149,7 +164,7 @@ class ServeSection(Section):
 
     def ext_proc_settings(self) -> ExtProcSettings:
         """As the gRPC server takes them."""
-        return ExtProcSettings(**self.ext_proc.model_dump())
+        return self.ext_proc.settings()
 
     def admin_settings(self) -> AdminSettings:
         """As the admin server takes them."""
@@ -169,8 +184,12 @@ class ServeSection(Section):
 def load_serve(path: Path) -> tuple[ServeSection, Fleet]:
     """Read a serve file and the fleet file it names (relative to itself).
 
+    The fleet of a cluster is empty here: its source finds it.
+
     Raises:
         BadInputError: With every problem of the first of the two files that has any.
     """
     section = load_model(path, ServeSection)
+    if section.fleet is None:
+        return section, Fleet(())
     return section, load_fleet(path.parent / section.fleet)

@@ -2,21 +2,29 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
 from headrace.serve_file import ServeSection
 from router.admin import AdminServer
 from router.decide.picker import Picker
+from router.decision_metrics import DecisionCollector
 from router.extproc.health import Readiness
 from router.extproc.pick_log import PickLog
+from router.extproc.scored import ScoredDecider
 from router.extproc.server import ExtProcServer
+from router.metering.als import AccessLogReceiver
+from router.metering.metering import Metering
 from router.metrics import RouterMetrics
+from router.tracing import Tracing, otlp_tracing
+from telemetry.fleet_source import FleetSource, FleetView, rewrite
 from telemetry.poller import PolledSource, Poller
 from telemetry.prometheus_source import PrometheusSource
 from telemetry.promql import PrometheusQuerier
@@ -29,17 +37,32 @@ _log = logging.getLogger(__name__)
 _COMMIT_INTERVAL_SECONDS = 1.0
 
 
+SourceFactory = Callable[[Clock, CollectorRegistry], FleetSource]
+"""Makes the source of the topology from the service's clock and registry of metrics."""
+
+
 class Service:
     """A running router. Use as an asynchronous context, or start() and stop().
 
     Attributes:
         picker: The decision, for those who look at it in the same process.
+        metering: What its requests have taken.
+        access_log: The access-log receiver, when there is one.
         ext_proc: The gRPC server; knows its actual addresses once started.
         admin: The admin server; knows its actual port once started.
+        view: The newest of the topology, with the priorities and rewrites that came with it.
     """
 
-    def __init__(self, config: ServeSection, fleet: Fleet) -> None:
-        """Put the parts together; nothing is opened before start()."""
+    def __init__(
+        self, config: ServeSection, fleet: Fleet, source: SourceFactory | None = None
+    ) -> None:
+        """Put the parts together; nothing is opened before start().
+
+        Args:
+            config: The serve file.
+            fleet: The topology until `source` gives one.
+            source: Makes what keeps the topology current; None: it stays as it is.
+        """
         clock = self._clock = SystemClock()
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -50,10 +73,38 @@ class Service:
         )
         self._prices = PriceHolder()
         self.picker = Picker(fleet, config.decide_settings())
-        picks = PickLog(self.picker)
+        tracing = self._tracing = _tracing(config)
+        self.metering = Metering(
+            self.picker,
+            config.metering_settings(),
+            policy=config.router.policy,
+            snapshots=snapshots,
+            clock=clock,
+            registry=registry,
+            intensity=config.metering.intensity(),
+            sinks=() if tracing is None else (tracing.add,),
+        )
+        observability, metered = config.observability, self.metering.decider
+        picks = PickLog(
+            ScoredDecider(metered) if observability.emit_endpoint_scores else metered,
+            capacity=observability.remembered_picks,
+            explained_per_second=observability.explained_per_second,
+        )
         readiness = Readiness(snapshots)
+        self.view = FleetView(fleet=fleet)
+        self._source = None if source is None else source(clock, registry)
+        readiness.remark = self._remark
         metrics = RouterMetrics(
             registry=registry, ledger=self.picker.ledger, snapshots=snapshots, clock=clock
+        )
+        registry.register(
+            DecisionCollector(
+                self.picker,
+                picks.verdicts,
+                snapshots=snapshots,
+                freshness=freshness,
+                clock=clock,
+            )
         )
         self.ext_proc = ExtProcServer(
             decider=picks,
@@ -61,6 +112,8 @@ class Service:
             settings=config.ext_proc_settings(),
             readiness=readiness,
             metrics=metrics,
+            observer=self.metering.recorder,
+            alias=lambda model, draw: rewrite(self.view.rewrites, model, draw=draw),
         )
         self.admin = AdminServer(
             settings=config.admin_settings(),
@@ -72,6 +125,8 @@ class Service:
             picks=picks,
             clock=clock,
         )
+        self.admin.show("/debug/energy", self.metering.to_dict)
+        self.access_log = _access_log_receiver(config, self.metering, clock)
         self._querier = _querier(config, clock)
         self._poller = Poller(
             _sources(config, clock, self._querier),
@@ -103,13 +158,18 @@ class Service:
         Raises:
             ListenError: When an address is not to be had.
             AdminListenError: When the admin port is not to be had.
+            FleetSourceError: When there is no first view of the fleet.
         """
         try:
             await self.admin.start()
             await self.ext_proc.start()
+            if self.access_log is not None:
+                await self.access_log.start()
         except Exception:
             await self.stop()
             raise
+        if self._source is not None:
+            await self._follow(self._source)
         self._poller.start()
         self._committing = asyncio.create_task(self._commit_for_ever(), name="commitment")
 
@@ -119,14 +179,44 @@ class Service:
         if self._committing is not None:
             self._committing.cancel()
             await asyncio.gather(self._committing, return_exceptions=True)
+        if self._source is not None:
+            await self._source.stop()
         await self._poller.stop()
         if self._querier is not None:
             await self._querier.aclose()
         await self.admin.stop()
+        if self.access_log is not None:
+            await self.access_log.stop()
+        self.metering.close()
+        if self._tracing is not None:
+            # Sends what is held, over the network: the loop goes on meanwhile.
+            await asyncio.to_thread(self._tracing.close)
+
+    async def _follow(self, source: FleetSource) -> None:
+        """Take the topology from `source` from now on."""
+        try:
+            self._adopt(await source.start(self._adopt))
+        except Exception:
+            await self.stop()
+            raise
+
+    def _adopt(self, view: FleetView) -> None:
+        changed = view.fleet != self.view.fleet
+        self.view = view
+        if changed:
+            self._poller.set_fleet(view.fleet)
+
+    def _remark(self) -> str | None:
+        """What is to be said of the topology though requests may come."""
+        if self._source is None:
+            return None
+        state = self._source.state(now_seconds=self._clock.monotonic_seconds())
+        return None if state.current else state.detail
 
     def _observe(self, snapshot: FleetSnapshot) -> None:
         now_seconds = self._clock.monotonic_seconds()
         self.picker.observe(snapshot, self._prices.current, now_seconds=now_seconds)
+        self.metering.observe(snapshot)
 
     async def _commit_for_ever(self) -> None:
         """Choose the committed sets anew, second by second."""
@@ -135,6 +225,7 @@ class Service:
                 self.picker.commit(now_seconds=self._clock.monotonic_seconds())
             except Exception:  # noqa: BLE001 - supervisor: the old sets stay in force, requests go on
                 _log.exception("commitment failed")
+            self.metering.tick()
             await asyncio.sleep(_COMMIT_INTERVAL_SECONDS)
 
 
@@ -168,3 +259,22 @@ def _sources(
             )
         )
     return sources
+
+
+def _access_log_receiver(
+    config: ServeSection, metering: Metering, clock: SystemClock
+) -> AccessLogReceiver | None:
+    if config.access_log is None or metering.completions is None:
+        return None
+    return AccessLogReceiver(config.access_log.settings(), metering.completions, clock)
+
+
+def _tracing(config: ServeSection) -> Tracing | None:
+    tracing = config.tracing
+    if tracing is None:
+        return None
+    return otlp_tracing(
+        tracing.otlp_endpoint,
+        service_name=tracing.service_name,
+        only_sampled=tracing.only_sampled,
+    )

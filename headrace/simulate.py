@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,19 +12,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from headrace.config_errors import BadInputError
+from loadtest.reports.account_table import ACCOUNT_FOOTNOTE, account_table
 from loadtest.reports.json_report import dumps, study_document
 from loadtest.reports.plots import write_plots
 from loadtest.reports.tables import (
+    DETAIL_FOOTNOTE,
     FOOTNOTE,
     bound_line,
+    detail_table,
     markdown_table,
     point_table,
     point_title,
 )
-from loadtest.simulator.arms import ARMS
+from loadtest.simulator.arms import arm_plan
 from loadtest.simulator.scenario import Scenario, ScenarioError
 from loadtest.study.scenario_files import load_scenario
-from loadtest.study.study import Study, run_study, steps
+from loadtest.study.study import Study, cost, plan_study, run_studies
 from loadtest.study.summary import StudySummary
 from loadtest.study.workers import Progress as OnProgress
 from loadtest.study.workers import workers
@@ -54,17 +57,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         scenario = scenario_of(args)
         seeds = parse_seeds(args.seeds, command="simulate")
+        plan = plan_study(scenario, seeds=seeds, recorded=args.out is not None)
         with (
             workers(args.jobs) as crew,
-            progress_bar(console, scenario.name, steps(scenario, seeds)) as progress,
+            progress_bar(console, scenario.name, cost([plan])) as progress,
         ):
-            study = run_study(
-                scenario,
-                seeds=seeds,
-                crew=crew,
-                progress=progress,
-                recorded=args.out is not None,
-            )
+            [study] = run_studies([plan], crew=crew, progress=progress)
     except ScenarioError as error:
         raise BadInputError(*error.problems) from error
     print_summary(console, study.summary)
@@ -81,11 +79,7 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
         BadInputError: A flag is outside its range.
         ScenarioError: The scenario cannot be used.
     """
-    problems = [
-        f"simulate: --policy must be among {', '.join(ARMS)}, got {name!r}."
-        for name in args.policy or ()
-        if name not in ARMS
-    ]
+    problems = list(_unknown_arms(args.policy or ()))
     if args.window_seconds is not None and not 0 < args.window_seconds < float("inf"):
         problems.append(f"simulate: --window-seconds must be above 0, got {args.window_seconds}.")
     if args.jobs < 1:
@@ -100,6 +94,14 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
     if args.window_seconds is not None:
         changes["window_seconds"] = args.window_seconds
     return load_scenario(args.scenario, changes=changes)
+
+
+def _unknown_arms(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        try:
+            arm_plan(name)
+        except KeyError as error:
+            yield f"simulate: --policy {error.args[0]}."
 
 
 def parse_seeds(text: str, *, command: str) -> tuple[int, ...]:
@@ -193,7 +195,11 @@ def _page(summary: StudySummary) -> str:
         parts += [
             f"## {point_title(summary.scenario, point)}",
             markdown_table(*point_table(point)),
-            bound_line(point),
+            markdown_table(*detail_table(point)),
         ]
-    parts.append(FOOTNOTE)
+        accounts = account_table(point)
+        if accounts is not None:
+            parts.append(markdown_table(*accounts))
+        parts.append(bound_line(point))
+    parts += [FOOTNOTE, DETAIL_FOOTNOTE, ACCOUNT_FOOTNOTE]
     return "\n\n".join(parts) + "\n"

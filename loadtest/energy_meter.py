@@ -51,7 +51,13 @@ class EnergyMeter:
         self._step_watts = 0.0  # above the floor
 
     def set_floor(self, watts: float, *, now_seconds: float) -> None:
-        """Draw another floor from now on. Between steps only."""
+        """Draw another floor from now on; what the running step takes in all stays the same."""
+        if now_seconds < self._step_end_seconds:
+            busy_seconds = self._step_elapsed_seconds(now_seconds)
+            self._dynamic_joules += self._step_watts * busy_seconds
+            self._busy_seconds += busy_seconds
+            self._step_start_seconds = max(now_seconds, self._step_start_seconds)
+            self._step_watts += self._floor_watts - watts
         elapsed_seconds = now_seconds - self._floor_since_seconds
         self._floor_joules += self._floor_watts * elapsed_seconds
         self._floor_watts = watts

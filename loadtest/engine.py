@@ -10,8 +10,8 @@ Cost: tokens are never handled one by one. All decodes advance together, so a re
 the step counter minus its base, and a calendar holds the step at which each request next needs
 attention (a new block every 16 tokens, or the end). A step costs O(batch / 16).
 
-What it leaves out: blocks of generated text are not remembered for later prompts, waking up takes
-no time, and there is one board per engine.
+What it leaves out: blocks of generated text are not remembered for later prompts, and waking up
+takes no time (the simulator's lifecycle adds it).
 """
 
 # ruff: noqa: SLF001 (the underscored fields of a request belong to its engine)
@@ -20,9 +20,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Generic
 
-from loadtest.energy_meter import Energy, EnergyMeter
+from loadtest.engine_board import EngineBoard
 from loadtest.engine_state import Counters, Iteration, Limits, RequestT, State, Step
 from loadtest.kv_cache import KvCache
+from loadtest.step_price import price
 from loadtest.truth import Truth
 
 
@@ -30,17 +31,15 @@ class EngineError(Exception):
     """A request or a command that this engine can never serve; the message says why."""
 
 
-class Engine(Generic[RequestT]):
+class Engine(EngineBoard, Generic[RequestT]):
     """Scheduler, KV cache and energy of one replica. See the module for the protocol.
 
     Attributes:
-        truth: Physics of the board.
         limits: Settings.
         counters: Running totals.
     """
 
     __slots__ = (
-        "_asleep",
         "_attended_tokens",
         "_by_id",
         "_calendar",
@@ -49,20 +48,19 @@ class Engine(Generic[RequestT]):
         "_iteration",
         "_kv_cache",
         "_last_end_seconds",
-        "_meter",
+        "_prefilling",
         "_running",
         "_short",
         "_step",
         "_waiting",
         "counters",
         "limits",
-        "truth",
     )
 
     def __init__(
         self, truth: Truth, limits: Limits | None = None, *, now_seconds: float = 0.0
     ) -> None:
-        self.truth = truth
+        super().__init__(truth, now_seconds=now_seconds)
         self.limits = limits if limits is not None else Limits()
         self.counters = Counters()
         self._kv_cache = KvCache(
@@ -70,14 +68,13 @@ class Engine(Generic[RequestT]):
             block_tokens=self.limits.block_size_tokens,
             prefix_caching=self.limits.enable_prefix_caching,
         )
-        self._meter = EnergyMeter(floor_watts=truth.idle_watts, now_seconds=now_seconds)
-        self._asleep = False
         self._iteration: Iteration | None = None
         self._last_end_seconds = now_seconds  # of the last completed iteration
         self._step = 0  # completed iterations: what decoding requests are counted in
         self._by_id: dict[str, RequestT] = {}
         self._waiting: deque[RequestT] = deque()
         self._running: dict[RequestT, None] = {}  # in order of admission, newest last
+        self._prefilling: dict[RequestT, None] = {}  # likewise, the part whose prompt is not done
         self._decoding: dict[RequestT, None] = {}
         self._attended_tokens = 0  # resident tokens of decoding requests
         self._calendar: dict[int, list[RequestT]] = {}
@@ -97,6 +94,11 @@ class Engine(Generic[RequestT]):
         return len(self._waiting)
 
     @property
+    def unfinished(self) -> int:
+        """Requests that were submitted and have not ended."""
+        return len(self._by_id)
+
+    @property
     def kv_usage_ratio(self) -> float:
         """Part of the KV blocks that running requests hold."""
         return self._kv_cache.usage_ratio
@@ -111,11 +113,6 @@ class Engine(Generic[RequestT]):
         """Tokens of the blocks that running requests hold."""
         return self._kv_cache.used_tokens
 
-    @property
-    def asleep(self) -> bool:
-        """Whether the weights are offloaded."""
-        return self._asleep
-
     def requests(self) -> Iterable[RequestT]:
         """Every unfinished request."""
         return self._by_id.values()
@@ -125,14 +122,6 @@ class Engine(Generic[RequestT]):
         if request.state is State.DECODING:
             return self._step - request._base_step
         return request._generated_tokens
-
-    def energy(self, now_seconds: float) -> Energy:
-        """Joules and busy seconds up to now, the running step pro rata."""
-        return self._meter.read(now_seconds)
-
-    def power_watts(self, now_seconds: float) -> float:
-        """Board power at this moment."""
-        return self._meter.watts(now_seconds)
 
     # Commands.
 
@@ -179,14 +168,8 @@ class Engine(Generic[RequestT]):
         """
         if self._by_id or self._iteration is not None:
             raise EngineError(f"cannot sleep with {len(self._by_id)} unfinished requests")
-        self._asleep = True
         self._kv_cache.forget()
-        self._meter.set_floor(self.truth.asleep_watts, now_seconds=now_seconds)
-
-    def wake(self, *, now_seconds: float) -> None:
-        """Serve again, from this moment."""
-        self._asleep = False
-        self._meter.set_floor(self.truth.idle_watts, now_seconds=now_seconds)
+        self._fall_asleep(now_seconds=now_seconds)
 
     def halt(self, *, now_seconds: float) -> None:
         """The process is gone: requests, cache and the rest of a running step are lost."""
@@ -210,7 +193,7 @@ class Engine(Generic[RequestT]):
         budget_tokens = self._chunk_running(budget_tokens)
         if self.counters.preemptions == preemptions:
             self._admit(budget_tokens, now_seconds)
-        self._iteration = self._price(now_seconds)
+        self._iteration = self._priced(now_seconds)
         return self._iteration
 
     def complete(self, iteration: Iteration) -> Step[RequestT]:
@@ -245,7 +228,7 @@ class Engine(Generic[RequestT]):
 
     def _chunk_running(self, budget_tokens: int) -> int:
         """Continue prompts that are partly computed; returns what is left of the budget."""
-        for request in [r for r in self._running if r.state is State.PREFILLING]:
+        for request in tuple(self._prefilling):
             if budget_tokens > 0 and request.state is State.PREFILLING:
                 tokens = min(budget_tokens, self._prefill_tokens_left(request))
                 if self._extend_or_preempt(request, tokens=request._computed_tokens + tokens):
@@ -263,7 +246,7 @@ class Engine(Generic[RequestT]):
                 self._kv_cache.release(request)
                 return
             self._waiting.popleft()
-            self._running[request] = None
+            self._running[request] = self._prefilling[request] = None
             request.state = State.PREFILLING
             if request.scheduled_seconds is None:
                 request.scheduled_seconds = max(now_seconds, request.arrival_seconds)
@@ -273,29 +256,21 @@ class Engine(Generic[RequestT]):
             self._chunks.append((request, tokens))
             budget_tokens -= tokens
 
-    def _price(self, now_seconds: float) -> Iteration:
-        """Time and energy of the step that was put together."""
-        truth = self.truth
-        batch = len(self._decoding)
-        assert batch or self._chunks, "a step must make progress"
-        decode_seconds = truth.step_seconds(batch, kv_tokens=self._attended_tokens)
-        prefill_seconds = 0.0
-        prefill_tokens = 0
-        for request, tokens in self._chunks:
-            done_tokens = request._computed_tokens
-            prefill_seconds += truth.chunk_seconds(done_tokens=done_tokens, new_tokens=tokens)
-            prefill_tokens += tokens
-        if batch and self._chunks:
-            decode_seconds += truth.mixed_step_seconds
-        joules = (
-            decode_seconds * truth.decode_watts_by_batch[batch]
-            + prefill_seconds * truth.prefill_watts
+    def _priced(self, now_seconds: float) -> Iteration:
+        """Begin the step that was put together."""
+        step = price(
+            self.truth,
+            batch=len(self._decoding),
+            attended_tokens=self._attended_tokens,
+            chunks=self._chunks,
+            now_seconds=now_seconds,
         )
-        duration_seconds = decode_seconds + prefill_seconds
         self._meter.begin_step(
-            start_seconds=now_seconds, duration_seconds=duration_seconds, joules=joules
+            start_seconds=now_seconds,
+            duration_seconds=step.duration_seconds,
+            joules=step.energy_joules,
         )
-        return Iteration(now_seconds, duration_seconds, batch, prefill_tokens, joules)
+        return step
 
     # Progress of one request.
 
@@ -328,6 +303,7 @@ class Engine(Generic[RequestT]):
         request._generated_tokens += 1
         request._base_step = self._step - request._generated_tokens
         request.state = State.DECODING
+        del self._prefilling[request]
         self._decoding[request] = None
         self._attended_tokens += request.prompt_tokens + request._generated_tokens
         if request._generated_tokens == request.output_tokens:
@@ -372,6 +348,8 @@ class Engine(Generic[RequestT]):
             request._generated_tokens = self.generated(request)
             self._attended_tokens -= request.prompt_tokens + request._generated_tokens
             del self._decoding[request]
+        else:
+            del self._prefilling[request]
         request._due_step = -1
         del self._running[request]
         self._kv_cache.release(request)

@@ -1,4 +1,4 @@
-"""A simulated fleet as its own process: `python -m loadtest.sim_fleet`, and its control port.
+"""A simulated fleet as its own process: `python -m loadtest.fleet_control`, and its port.
 
 The control port, for the process that started the fleet:
 
@@ -69,7 +69,7 @@ async def serve(spec: FleetSpec, *, ready_file: Path) -> None:
 def main() -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m loadtest.sim_fleet", description="Runs a simulated vLLM fleet."
+        prog="python -m loadtest.fleet_control", description="Runs a simulated vLLM fleet."
     )
     parser.add_argument("--spec", type=Path, required=True, help="fleet description, JSON")
     parser.add_argument(
@@ -158,3 +158,7 @@ def _write_whole(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(content)
     partial.replace(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

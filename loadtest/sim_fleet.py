@@ -1,12 +1,6 @@
 """A fleet of simulated replicas and their GPU exporters in one process and one event loop.
 
-In tests and the demo, `SimFleet` is started in place. As its own process:
-
-    python -m loadtest.sim_fleet --spec FILE.json --ready-file FILE
-
-The spec file holds a `FleetSpec` as JSON; the ready file appears, whole, once everything listens,
-and tells the addresses. `loadtest.fleet_control` is that process and its control port, which
-serves ground truth and faults. SIGTERM stops it.
+`loadtest.fleet_control` runs one as its own process, with a port for ground truth and faults.
 """
 
 import asyncio
@@ -162,9 +156,3 @@ class SimFleet:
         ]
         port = spec.exporter_ports.get(node, 0)
         return DcgmExporter(boards, node=node, host=replicas[0].host, port=port)
-
-
-if __name__ == "__main__":
-    from loadtest.fleet_control import main
-
-    raise SystemExit(main())

@@ -23,6 +23,8 @@ _MOST_ENUMERATED = 6
 _RESAMPLES = 10_000
 
 Sample = tuple[float, ...]
+Columns = tuple[Sequence[float], Sequence[float]]
+"""Numerators and denominators, one of each per seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +63,8 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     return _interval(_by_seed(numerators, denominators), _ratio)
 
 
-def double_ratio_interval(
-    ours: tuple[Sequence[float], Sequence[float]], theirs: tuple[Sequence[float], Sequence[float]]
-) -> Interval:
+def double_ratio_interval(ours: Columns, theirs: Columns) -> Interval:
     """Of our ratio of sums over theirs: how many times their joules per token ours are.
-
-    Args:
-        ours: Numerators and denominators, one per seed.
-        theirs: Likewise.
 
     Raises:
         ValueError: As `ratio_interval`.
@@ -76,14 +72,8 @@ def double_ratio_interval(
     return _interval(_by_seed(*ours, *theirs), lambda s: _ratio(s) / _ratio([x[2:] for x in s]))
 
 
-def difference_interval(
-    ours: tuple[Sequence[float], Sequence[float]], theirs: tuple[Sequence[float], Sequence[float]]
-) -> Interval:
+def difference_interval(ours: Columns, theirs: Columns) -> Interval:
     """Of our ratio of sums minus theirs, as attained over offered requests.
-
-    Args:
-        ours: Numerators and denominators, one per seed.
-        theirs: Likewise.
 
     Raises:
         ValueError: As `ratio_interval`.

@@ -109,6 +109,25 @@ class Truth:
     sources: tuple[str, ...]
     assumptions: tuple[str, ...]
 
+    @property
+    def knee_clock_hz(self) -> float:
+        """The clock below which the voltage falls no further, so that little more is saved."""
+        response = self.clock_response
+        ratio = 1.0 - (1.0 - response.voltage_floor) / response.voltage_slope
+        return max(self.asleep_clock_hz, ratio * self.max_clock_hz)
+
+    @property
+    def full_watts(self) -> float:
+        """The most that this replica draws in any phase."""
+        return max(self.prefill_watts, *self.decode_watts_by_batch)
+
+    @property
+    def lowest_limit_watts(self) -> float:
+        """The lowest power limit that `at_limit` can keep: all phases at the lowest clock."""
+        response, ratio = self.clock_response, self.asleep_clock_hz / self.max_clock_hz
+        decode_watts = (response.decode_watts(one, ratio) for one in self.decode_watts_by_batch)
+        return max(response.prefill_watts(self.prefill_watts, ratio), *decode_watts)
+
     def step_seconds(self, batch: int, *, kv_tokens: float) -> float:
         """Time of a step with `batch` decodes over `kv_tokens` resident tokens in all."""
         excess_tokens = kv_tokens - self.reference_context_tokens * batch

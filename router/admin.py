@@ -1,6 +1,6 @@
 """The admin port: metrics, liveness and readiness, and a look inside for people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,13 @@ class AdminServer:
         self._ledger = ledger
         self._picks = picks
         self._clock = clock
+        self._pages: dict[str, Callable[[], dict[str, Any]]] = {}
         self._runner: web.AppRunner | None = None
         self.port: int | None = None
+
+    def show(self, path: str, content: Callable[[], dict[str, Any]]) -> None:
+        """Serve what `content` returns at `path` as JSON; before `start`."""
+        self._pages[path] = content
 
     async def start(self) -> None:
         """Listen.
@@ -102,6 +107,7 @@ class AdminServer:
                 web.get("/debug/snapshot", self._snapshot),
                 web.get("/debug/picks", self._last_picks),
                 web.post("/debug/explain", self._explain),
+                *(web.get(path, self._page) for path in self._pages),
             ]
         )
         runner = web.AppRunner(app, access_log=None)
@@ -134,7 +140,8 @@ class AdminServer:
         reason = self._readiness.why_not()
         if reason is not None:
             return _json({"status": "not ready", "reason": reason}, status=503)
-        return _json({"status": "ready"})
+        remark = self._readiness.remark()
+        return _json({"status": "ready", **({"detail": remark} if remark else {})})
 
     async def _snapshot(self, _request: web.Request) -> web.Response:
         now_seconds = self._clock.monotonic_seconds()
@@ -189,6 +196,9 @@ class AdminServer:
         now_seconds = self._clock.monotonic_seconds()
         records = self._picks.last(int(text))
         return _json({"picks": [record.to_dict(now_seconds=now_seconds) for record in records]})
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return _json(self._pages[request.path]())
 
     async def _explain(self, request: web.Request) -> web.Response:
         """Explain the body as if it had been sent to `?path=`, with the same hint headers."""

@@ -17,7 +17,7 @@ from fleet.topology import Fleet
 from router.decide.ledger import Ledger
 from router.decide.outcome import Pick, PickReason, RejectionReason
 from router.extproc.events import Immediate
-from router.extproc.session import StreamOutcome
+from router.extproc.states import StreamOutcome
 
 _PREFIX = "headrace_router_"
 _GONE = "(gone)"  # requests that still run on replicas no longer in the fleet

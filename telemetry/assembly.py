@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from fleet.adapters import LoadedAdapters
 from fleet.signals import COUNTERS, Signal, SignalKind
 from fleet.snapshot import FleetSnapshot, Signals
 from fleet.topology import Fleet
@@ -27,6 +28,7 @@ class Assembly:
         self.fleet = fleet
         self._identities = _identities(fleet)
         self._signals: dict[str, Signals] = {}
+        self._adapters: dict[str, LoadedAdapters] = {}
         self._counters = CounterBook(window)
 
     def replace_fleet(self, fleet: Fleet) -> None:
@@ -40,6 +42,7 @@ class Assembly:
         self._counters.forget(gone)
         for address in gone:
             self._signals.pop(address, None)
+            self._adapters.pop(address, None)
         self.fleet, self._identities = fleet, identities
 
     def absorb(
@@ -70,6 +73,9 @@ class Assembly:
                 breaks[reading.kind, reason] += 1
         for address, signals in changed.items():
             self._signals[address] = MappingProxyType(signals)
+        self._adapters |= {
+            address: adapters for address, adapters in report.adapters.items() if address in known
+        }
         return breaks
 
     def snapshot(self, *, now_seconds: float, version: int) -> FleetSnapshot:
@@ -79,6 +85,7 @@ class Assembly:
             signals=MappingProxyType(dict(self._signals)),
             published_seconds=now_seconds,
             version=version,
+            adapters=MappingProxyType(dict(self._adapters)),
         )
 
     def _take(

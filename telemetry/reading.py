@@ -6,6 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from fleet.adapters import LoadedAdapters
 from fleet.signals import SignalKind
 from fleet.topology import Fleet
 
@@ -77,11 +78,13 @@ class SourceReport:
         readings: At most one per replica and kind.
         outcomes: Target (replica address, exporter URL, or the query's kind) -> how it went.
         rejected: How many values were dropped, by kind and reason.
+        adapters: Replica address -> LoRA adapters at work, of those that told.
     """
 
     readings: tuple[Reading, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
     rejected: Rejections = field(default_factory=lambda: MappingProxyType({}))
+    adapters: Mapping[str, LoadedAdapters] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Source(Protocol):

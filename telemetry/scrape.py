@@ -10,6 +10,7 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
+from fleet.adapters import LoadedAdapters
 from fleet.clock import Clock
 from fleet.signals import SignalKind
 from fleet.topology import Fleet
@@ -24,6 +25,7 @@ from telemetry.reading import (
     RejectionReason,
     SourceReport,
 )
+from telemetry.served_models import ADAPTERS_FAMILY, read_adapters
 
 _HEADERS = {
     "Accept": "text/plain;version=0.0.4",  # exporters answer OpenMetrics or protobuf when asked to
@@ -78,6 +80,7 @@ class _Page(NamedTuple):
     observed_seconds: float = 0.0
     samples: tuple[Sample, ...] = ()
     malformed: tuple[str, ...] = ()
+    adapters: LoadedAdapters | None = None
 
 
 class ScrapeSource:
@@ -96,6 +99,7 @@ class ScrapeSource:
         self._wanted: defaultdict[bytes, list[Family]] = defaultdict(list)
         for family in settings.families:
             self._wanted[family.selector.encode()].append(family)
+        self._wanted[ADAPTERS_FAMILY.encode()] = []  # read for its labels, not as a signal
 
     async def collect(self, fleet: Fleet) -> SourceReport:
         """Scrape all replicas and exporters once."""
@@ -114,6 +118,11 @@ class ScrapeSource:
                 target.name: page.outcome for target, page in zip(targets, pages, strict=True)
             },
             rejected=rejected,
+            adapters={
+                target.address: page.adapters
+                for target, page in zip(targets, pages, strict=True)
+                if target.address is not None and page.adapters is not None
+            },
         )
 
     async def aclose(self) -> None:
@@ -235,7 +244,9 @@ class ScrapeSource:
             for sample in self._samples(target, exposed, observed_seconds)
         )
         outcome = ANSWERED if samples else Outcome(FailureReason.NO_METRICS)
-        return _Page(outcome, 1.0, observed_seconds, samples, tuple(exposition.malformed))
+        adapters = read_adapters(exposition.samples, observed_seconds=observed_seconds)
+        malformed = tuple(exposition.malformed)
+        return _Page(outcome, 1.0, observed_seconds, samples, malformed, adapters)
 
     def _samples(
         self, target: _Target, exposed: ExposedSample, observed_seconds: float

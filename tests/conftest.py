@@ -1,6 +1,5 @@
 """Settings and fixtures that several tiers share."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 # Builders are plain functions in tests/builders.py; importlib mode puts no folder on the path.
 sys.path.insert(0, str(Path(__file__).parent))
+
+from control_plane_assets import described
 
 # Speed is never asserted here: a busy machine must not turn into a failing property.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,7 +24,7 @@ def pytest_addoption(parser):
 def pytest_terminal_summary(terminalreporter):
     """Say what the run stood on: a green run without these proves less."""
     terminalreporter.write_line(f"Prometheus: {_prometheus()}")
-    terminalreporter.write_line(f"Kubernetes control plane: {_control_plane()}")
+    terminalreporter.write_line(f"Kubernetes control plane: {described()}")
 
 
 def _prometheus():
@@ -33,11 +34,3 @@ def _prometheus():
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
     version = (said.stdout + said.stderr).partition(" (")[0].removeprefix("prometheus, version ")
     return f"{version} ({binary})"
-
-
-def _control_plane():
-    """As envtest finds it: KUBEBUILDER_ASSETS, else its default folder."""
-    folder = Path(os.environ.get("KUBEBUILDER_ASSETS", "/usr/local/kubebuilder/bin"))
-    if all((folder / name).exists() for name in ("kube-apiserver", "etcd")):
-        return f"kube-apiserver and etcd in {folder}, which no test needs yet"
-    return "none found, and no test needs one yet"

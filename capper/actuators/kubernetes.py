@@ -1,25 +1,24 @@
 """Workloads of a Kubernetes cluster: KEDA, KServe, autoscalers and plain Deployments.
 
-Each write touches the one field and, in the same call, the annotation that keeps its first value.
+Each write touches the bound and, in the same call, the annotation that keeps its first value.
 Server-side apply gives a field one owner. Where another manager applies the same field (GitOps,
 an operator), the write is refused and reported; where it was only ever set by an update (kubectl
 create, edit or the client-side apply), it is taken over. See docs/decisions/0015.
 """
 
-import asyncio
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from capper.actuators.bounds import bounds_of, present, split, values_of
+from capper.actuators.reading import ORIGINAL, PAUSE, Reader, is_ours, kept_of
 from capper.actuators.resolution import Resolution, Resolver
 from capper.actuators.workloads import Trouble, Workload, WorkloadError
-from capper.decide.observation import TargetReading
 from capper.kube.api import FIELD_MANAGER, FieldConflictError, KubeApi, KubeError, NotFoundError
 from capper.kube.kinds import (
-    AUTOSCALER,
-    DISRUPTION_BUDGET,
+    KINDS,
+    KSERVE,
     SCALED_OBJECT,
-    Kind,
     KubeObject,
     Path,
     at,
@@ -28,105 +27,152 @@ from capper.kube.kinds import (
     placed,
 )
 
-ORIGINAL: Path = ("metadata", "annotations", "powercapping.climatik-project.ai/original-max")
-"""Annotation with the value before the capper, as JSON (`null`: it was not set)."""
-PAUSE: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-scale-out")
-_SCALE: Path = ("spec", "replicas")
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+_Method = Callable[Concatenate["KubernetesWorkloads", _Args], Coroutine[Any, Any, _Result]]
+
+
+def _told(method: _Method[_Args, _Result]) -> _Method[_Args, _Result]:
+    """The API's errors as those of Workloads."""
+
+    async def call(
+        self: "KubernetesWorkloads", /, *args: _Args.args, **more: _Args.kwargs
+    ) -> _Result:
+        try:
+            return await method(self, *args, **more)
+        except NotFoundError as error:
+            raise WorkloadError(Trouble.GONE, str(error)) from error
+        except FieldConflictError as error:
+            raise WorkloadError(Trouble.CONFLICT, str(error)) from error
+        except KubeError as error:
+            refused = error.code is not None and error.code < 500  # noqa: PLR2004 - HTTP's classes
+            trouble = Trouble.UNSUPPORTED if refused else Trouble.UNAVAILABLE
+            raise WorkloadError(trouble, str(error)) from error
+
+    return call
 
 
 class KubernetesWorkloads:
     """Implements capper.actuators.workloads.Workloads."""
 
-    def __init__(self, api: KubeApi, *, take_ownership: bool = False) -> None:
-        """Act through `api`.
-
-        Args:
-            api: The cluster.
-            take_ownership: Also take fields that other managers apply.
-        """
+    def __init__(self, api: KubeApi) -> None:
+        """Act through `api`."""
         self._api = api
         self._resolver = Resolver(api)
-        self._take_ownership = take_ownership
+        self._reader = Reader(api)
 
+    @_told
     async def read(self, ref: str) -> Workload:
         """See Workloads."""
-        try:
-            found = await self._resolver.resolve(ref)
-            return await self._workload(found)
-        except KubeError as error:
-            raise _trouble(error) from error
+        return await self._reader.workload(await self._resolver.resolve(ref))
 
-    async def set_max_replicas(self, ref: str, replicas: int) -> None:
+    @_told
+    async def select(self, kind: str, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """See Workloads."""
-        try:
-            found = await self._resolver.resolve(ref)
-            if found.kind.max_path is None:
-                await self._set_scale(found, replicas)
-            elif at(found.obj, found.kind.max_path) != replicas:
-                original = _original(found.obj, at(found.obj, found.kind.max_path))
-                await self._apply(
-                    found,
-                    placed(found.kind.max_path, replicas),
-                    placed(ORIGINAL, original),
-                )
-        except KubeError as error:
-            raise _trouble(error) from error
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        found = await self._api.find(KINDS[kind], namespace, labels=selector)
+        return tuple(sorted(f"{kind}/{namespace}/{obj['metadata']['name']}" for obj in found))
 
-    async def restore_max_replicas(self, ref: str) -> None:
+    @_told
+    async def set_max_replicas(
+        self, ref: str, replicas: int, *, original: str | None = None, take_ownership: bool = False
+    ) -> None:
         """See Workloads."""
-        try:
-            found = await self._resolver.resolve(ref)
-            kept = at(found.obj, ORIGINAL)
-            if kept is None:
-                return
-            path = found.kind.max_path
-            value = json.loads(kept)
-            if path is None:
-                await self._api.merge(
-                    found.kind, found.namespace, found.name, placed(_SCALE, value), part="scale"
+        found = await self._resolver.resolve(ref)
+        bounds = bounds_of(found.kind, found.obj)
+        kept = kept_of(found, bounds)
+        kept = original if kept is None else kept
+        before = values_of(kept or present(bounds), len(bounds))
+        fields = merged(
+            *(
+                placed(bound.path, value)
+                for bound, value in zip(
+                    bounds, await self._dealt(found, replicas, before), strict=True
                 )
-            elif value is not None:
+            )
+        )
+        trace = {} if found.kind.name in KSERVE else placed(ORIGINAL, kept or present(bounds))
+        if found.is_plain:
+            await self._apply(found, trace)
+            await self._scale(found, at(fields, bounds[0].path))
+        elif any(at(found.obj, bound.path) != at(fields, bound.path) for bound in bounds) or (
+            trace and at(found.obj, ORIGINAL) != at(trace, ORIGINAL)
+        ):
+            await self._apply(found, fields, trace, force=take_ownership)
+
+    @_told
+    async def restore_max_replicas(self, ref: str, original: str | None = None) -> None:
+        """See Workloads."""
+        found = await self._resolver.resolve(ref)
+        bounds = bounds_of(found.kind, found.obj)
+        kept = at(found.obj, ORIGINAL)
+        ours = is_ours(found, bounds)
+        if kept is None and not ours:
+            return
+        paths = [] if found.is_plain else [bound.path for bound in bounds]
+        text = kept if kept is not None else original
+        if ours and text is not None:
+            values = values_of(text, len(bounds))
+            if found.is_plain:
+                await self._scale(found, values[0])
+            elif known := [
+                placed(bound.path, value)
+                for bound, value in zip(bounds, values, strict=True)
+                if value is not None
+            ]:
                 # An update, so that the field outlives our letting go of it.
-                await self._api.merge(found.kind, found.namespace, found.name, placed(path, value))
-            await self._apply(found, let_go=(ORIGINAL, *([path] if path else [])))
-        except KubeError as error:
-            raise _trouble(error) from error
+                await self._api.merge(found.kind, found.namespace, found.name, merged(*known))
+        await self._apply(found, let_go=(ORIGINAL, *paths))
 
+    @_told
     async def pause_scale_out(self, ref: str) -> None:
         """See Workloads."""
-        try:
-            found = await self._resolver.resolve(ref)
-            self._pausable(found)
-            if at(found.obj, PAUSE) != "true":
-                await self._apply(found, placed(PAUSE, "true"))
-        except KubeError as error:
-            raise _trouble(error) from error
+        found = await self._resolver.resolve(ref)
+        _pausable(found)
+        if at(found.obj, PAUSE) != "true":
+            await self._apply(found, placed(PAUSE, "true"))
 
+    @_told
     async def resume_scale_out(self, ref: str) -> None:
         """See Workloads."""
-        try:
-            found = await self._resolver.resolve(ref)
-            self._pausable(found)
-            if _is_ours(found.obj, PAUSE):
-                await self._apply(found, let_go=(PAUSE,))
-        except KubeError as error:
-            raise _trouble(error) from error
+        found = await self._resolver.resolve(ref)
+        _pausable(found)
+        if _applied_by_us(found.obj, PAUSE):
+            await self._apply(found, let_go=(PAUSE,))
 
-    def _pausable(self, found: Resolution) -> None:
-        if found.kind is not SCALED_OBJECT:
-            raise WorkloadError(
-                Trouble.UNSUPPORTED, f"{found.written}: only a ScaledObject's growth can be paused."
-            )
+    async def _dealt(
+        self, found: Resolution, replicas: int, before: list[int | None]
+    ) -> list[int | None]:
+        """The bound by field. A count follows the bound, never above what it was before."""
+        bounds = bounds_of(found.kind, found.obj)
+        if len(bounds) == 1:
+            shares = [replicas]
+        else:
+            current = await self._reader.current(found)
+            tops = [
+                bound if first is None else replace(bound, maximum=first)
+                for bound, first in zip(bounds, before, strict=True)
+            ]
+            shares = split(replicas, tops, current)
+        return [
+            min(share, first) if bound.is_count and first is not None else share
+            for bound, share, first in zip(bounds, shares, before, strict=True)
+        ]
 
     async def _apply(
-        self, found: Resolution, *fields: KubeObject, let_go: tuple[Path, ...] = ()
+        self,
+        found: Resolution,
+        *fields: KubeObject,
+        let_go: tuple[Path, ...] = (),
+        force: bool = False,
     ) -> None:
         """Apply what is ours already, less what is let go, and these fields."""
-        known = [ORIGINAL, PAUSE, *([found.kind.max_path] if found.kind.max_path else [])]
+        bounds = bounds_of(found.kind, found.obj)
+        known = [ORIGINAL, PAUSE, *([] if found.is_plain else [bound.path for bound in bounds])]
         kept = [
             placed(path, at(found.obj, path))
             for path in known
-            if path not in let_go and _is_ours(found.obj, path)
+            if path not in let_go and _applied_by_us(found.obj, path)
         ]
         wanted = merged(*kept, *fields)
         paths = [path for path in known if at(wanted, path) is not None]
@@ -136,7 +182,7 @@ class KubernetesWorkloads:
                 found.namespace,
                 found.name,
                 wanted,
-                force=self._take_ownership or not _appliers(found.obj, paths),
+                force=force or not _appliers(found.obj, paths),
             )
         except FieldConflictError as error:
             others = ", ".join(sorted(_appliers(found.obj, paths))) or "another manager"
@@ -146,81 +192,21 @@ class KubernetesWorkloads:
                 " external scaler, or set replicaBounds.takeOwnership.",
             ) from error
 
-    async def _set_scale(self, found: Resolution, replicas: int) -> None:
-        """A workload without an autoscaler grows by hand: only what is above the bound is cut."""
-        present = at(found.obj, _SCALE)
-        if present is None or present <= replicas:
-            return
-        await self._apply(found, placed(ORIGINAL, _original(found.obj, present)))
-        await self._api.merge(
-            found.kind, found.namespace, found.name, placed(_SCALE, replicas), part="scale"
+    async def _scale(self, found: Resolution, replicas: int | None) -> None:
+        """The number of replicas of what nothing scales."""
+        field = placed(("spec", "replicas"), replicas)
+        if replicas is not None and at(found.obj, ("spec", "replicas")) != replicas:
+            await self._api.merge(found.kind, found.namespace, found.name, field, part="scale")
+
+
+def _pausable(found: Resolution) -> None:
+    if found.kind is not SCALED_OBJECT:
+        raise WorkloadError(
+            Trouble.UNSUPPORTED, f"{found.written}: only a ScaledObject's growth can be paused."
         )
 
-    async def _workload(self, found: Resolution) -> Workload:
-        obj, kind = found.obj, found.kind
-        scales, autoscaler, floor = await asyncio.gather(
-            asyncio.gather(*(self._scale(found.namespace, *one) for one in found.pods)),
-            self._autoscaler(found),
-            self._disruption_floor(found),
-        )
-        present = [scale for scale in scales if scale is not None]
-        maximum = at(obj, kind.max_path) if kind.max_path else None
-        minimum = at(obj, kind.min_path) if kind.min_path else None
-        return Workload(
-            reading=TargetReading(
-                spec_replicas=_total(present, ("spec", "replicas")),
-                status_replicas=_total(present, ("status", "replicas")),
-                desired_replicas=at(autoscaler, ("status", "desiredReplicas")),
-                ready_replicas=_total(present, ("status", "readyReplicas")),
-                min_replicas=kind.default_min if minimum is None else minimum,
-                max_replicas=kind.default_max if maximum is None else maximum,
-                disruption_floor=floor,
-                scale_out_paused=at(obj, PAUSE) == "true" if kind is SCALED_OBJECT else None,
-            ),
-            written=found.written,
-            backend=found.pods[0][1] if found.pods else None,
-            supports_pause=kind is SCALED_OBJECT,
-        )
 
-    async def _scale(self, namespace: str, kind: Kind, name: str) -> KubeObject | None:
-        """The object that owns the pods; None where it is not (yet) there."""
-        try:
-            return await self._api.get(kind, namespace, name)
-        except NotFoundError:
-            return None
-
-    async def _autoscaler(self, found: Resolution) -> KubeObject:
-        """The autoscaler's status, for its wish; empty where there is none."""
-        if found.kind is AUTOSCALER:
-            return found.obj
-        for name in found.autoscalers:
-            try:
-                return await self._api.get(AUTOSCALER, found.namespace, name)
-            except NotFoundError:
-                continue
-        return {}
-
-    async def _disruption_floor(self, found: Resolution) -> int | None:
-        """Ready pods that a PodDisruptionBudget over these pods asks for."""
-        labels = found.pod_labels
-        if not labels:
-            return None
-        budgets = await self._api.find(DISRUPTION_BUDGET, found.namespace)
-        floors = [
-            at(budget, ("status", "desiredHealthy"))
-            for budget in budgets
-            if _selects(at(budget, ("spec", "selector", "matchLabels")), labels)
-        ]
-        return max((floor for floor in floors if floor is not None), default=None)
-
-
-def _original(obj: KubeObject, present: int | None) -> str:
-    """What was there before the capper: kept from the first write on."""
-    kept = at(obj, ORIGINAL)
-    return kept if kept is not None else json.dumps(present)
-
-
-def _is_ours(obj: KubeObject, path: Path) -> bool:
+def _applied_by_us(obj: KubeObject, path: Path) -> bool:
     return (FIELD_MANAGER, "Apply") in managers(obj, path)
 
 
@@ -232,20 +218,3 @@ def _appliers(obj: KubeObject, paths: list[Path]) -> set[str]:
         for name, operation in managers(obj, path)
         if operation == "Apply" and name != FIELD_MANAGER
     }
-
-
-def _total(objects: list[KubeObject], path: Path) -> int | None:
-    counts = [value for obj in objects if (value := at(obj, path)) is not None]
-    return sum(counts) if counts else None
-
-
-def _selects(selector: Mapping[str, Any] | None, labels: Mapping[str, Any]) -> bool:
-    return bool(selector) and selector is not None and selector.items() <= labels.items()
-
-
-def _trouble(error: KubeError) -> WorkloadError:
-    if isinstance(error, NotFoundError):
-        return WorkloadError(Trouble.GONE, str(error))
-    if isinstance(error, FieldConflictError):
-        return WorkloadError(Trouble.CONFLICT, str(error))
-    return WorkloadError(Trouble.UNAVAILABLE, str(error))

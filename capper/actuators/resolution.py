@@ -16,10 +16,12 @@ from capper.kube.kinds import (
     INFERENCE_SERVICE,
     KINDS,
     KSERVE,
+    LEADER_WORKER_SET,
     LLM_INFERENCE_SERVICE,
     SCALED_OBJECT,
     Kind,
     KubeObject,
+    Path,
     at,
     controller_of,
 )
@@ -35,7 +37,8 @@ class Resolution:
         name: Its name.
         obj: The object, as just read.
         pods: (kind, name) of the objects that own the pods.
-        autoscalers: Names under which its autoscaler may be found, the likeliest first.
+        autoscalers: For each of `pods` the names under which its autoscaler may be found, the
+            likeliest first.
         pod_labels: Labels of its pods; empty when unknown.
     """
 
@@ -44,13 +47,18 @@ class Resolution:
     name: str
     obj: KubeObject
     pods: tuple[tuple[Kind, str], ...]
-    autoscalers: tuple[str, ...]
+    autoscalers: tuple[tuple[str, ...], ...]
     pod_labels: dict[str, Any]
 
     @property
     def written(self) -> str:
         """Ref of the object that is written."""
         return f"{self.kind.name}/{self.namespace}/{self.name}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing scales it: its number of replicas is what is written."""
+        return self.kind.max_path is None
 
 
 class Resolver:
@@ -118,7 +126,10 @@ def _pods(kind: Kind, name: str, obj: KubeObject) -> tuple[tuple[Kind, str], ...
     if kind is INFERENCE_SERVICE:
         return ((DEPLOYMENT, f"{name}-predictor"),)
     if kind is LLM_INFERENCE_SERVICE:
-        return ((DEPLOYMENT, f"{name}-kserve"),)
+        decode = (_owner_of_part(obj, ("spec",)), f"{name}-kserve")
+        if not at(obj, ("spec", "prefill")):
+            return (decode,)
+        return (decode, (_owner_of_part(obj, ("spec", "prefill")), f"{name}-kserve-prefill"))
     if kind in (SCALED_OBJECT, AUTOSCALER):
         target = at(obj, ("spec", "scaleTargetRef")) or {}
         owner = KINDS.get(target.get("kind", DEPLOYMENT.name))
@@ -126,15 +137,20 @@ def _pods(kind: Kind, name: str, obj: KubeObject) -> tuple[tuple[Kind, str], ...
     return ((kind, name),)
 
 
+def _owner_of_part(obj: KubeObject, part: Path) -> Kind:
+    """Several nodes for one replica are a LeaderWorkerSet."""
+    return DEPLOYMENT if at(obj, (*part, "worker")) is None else LEADER_WORKER_SET
+
+
 def _autoscalers(
     kind: Kind, name: str, obj: KubeObject, pods: tuple[tuple[Kind, str], ...]
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], ...]:
     if kind is SCALED_OBJECT:
         told = at(obj, ("status", "hpaName"))
-        return (told or f"keda-hpa-{name}",)
-    if kind.name in KSERVE:
-        workload = pods[0][1]
+        return ((told or f"keda-hpa-{name}",),)
+    if kind is INFERENCE_SERVICE:
         # By KServe's own autoscaler, or by the ScaledObject that it makes.
-        scaled = workload if kind is INFERENCE_SERVICE else f"{workload}-keda"
-        return (workload, f"keda-hpa-{scaled}")
+        return tuple((workload, f"keda-hpa-{workload}") for _, workload in pods)
+    if kind is LLM_INFERENCE_SERVICE:
+        return tuple((workload, f"keda-hpa-{workload}-keda") for _, workload in pods)
     return ()

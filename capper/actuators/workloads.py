@@ -1,5 +1,6 @@
 """What the loop asks of whatever runs the replicas; fulfilled for Kubernetes and a local fleet."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -38,30 +39,52 @@ class Workload:
         written: "Kind/namespace/name" of the object that bounds are written to.
         backend: Name under which the router knows it, None when it has none.
         supports_pause: Whether scale-out can be paused.
+        present: What its bound is now, in a form that only its adapter reads.
+        kept: What it was before the capper, in the same form, where the object itself keeps it.
+        is_ours: Whether the bound that is there now was written by the capper.
+        pause_is_ours: Whether its scale-out is paused by the capper.
     """
 
     reading: TargetReading
     written: str
     backend: str | None = None
     supports_pause: bool = False
+    present: str = "null"
+    kept: str | None = None
+    is_ours: bool = False
+    pause_is_ours: bool = False
 
 
 class Workloads(Protocol):
     """Reads and writes workloads by ref ("Kind/namespace/name"). All writes are idempotent.
 
-    Every method raises WorkloadError, and then has changed nothing.
+    Every method raises WorkloadError, and then has changed nothing that a repetition would not
+    complete.
     """
 
     async def read(self, ref: str) -> Workload:
         """The workload now."""
         ...
 
-    async def set_max_replicas(self, ref: str, replicas: int) -> None:
-        """Bound it; the first time, what was there before is kept with the object."""
+    async def select(self, kind: str, namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Refs of the workloads of a kind that have all these labels, sorted."""
         ...
 
-    async def restore_max_replicas(self, ref: str) -> None:
-        """Put back what was there before, and leave no trace; nothing when nothing was changed."""
+    async def set_max_replicas(
+        self, ref: str, replicas: int, *, original: str | None = None, take_ownership: bool = False
+    ) -> None:
+        """Bound it.
+
+        Args:
+            ref: Which.
+            replicas: The bound.
+            original: `Workload.present` before the first bound, where the object cannot keep it.
+            take_ownership: Also when another manager applies the bound.
+        """
+        ...
+
+    async def restore_max_replicas(self, ref: str, original: str | None = None) -> None:
+        """Put back what was there before, and leave no trace; nothing when nothing is ours."""
         ...
 
     async def pause_scale_out(self, ref: str) -> None:

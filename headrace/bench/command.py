@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one seed, short windows, the main arms only"
+        "--quick",
+        action="store_true",
+        help="one seed, short windows, the main arms only; 1-2 minutes",
     )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from loadtest.simulator.arms import ARMS, LEAST_REQUEST, OURS
-from loadtest.statistics import difference_interval
+from headrace.bench.losses import is_rival, shortfall
+from loadtest.simulator.arms import LEAST_REQUEST, OURS, arm_plan
+from loadtest.statistics import Interval, difference_interval
 from loadtest.study.summary import ArmSummary, PointSummary, StudySummary
 
 _PACKERS = ("greedy-marginal", "merit-packing")
@@ -27,11 +28,15 @@ class Target:
         claim: What is to be reached.
         measured: What was.
         met: Whether that is enough.
+        why: Where it is not, what the figures say about it.
+        simulated: False for what depends on the machine, wall time.
     """
 
     claim: str
     measured: str
     met: bool
+    why: str = ""
+    simulated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,38 +75,14 @@ def targets(studies: Mapping[str, StudySummary], speed: Speed | None) -> Iterato
     ):
         if name in studies:
             yield from judge(studies[name])
+    yield from _judge_conservation(studies)
     if speed is not None:
         yield Target(
             claim=f"an hour at 20 requests/s on {speed.replicas} replicas in 30 s on one core",
             measured=f"{speed.wall_seconds:.0f} s for {speed.requests} requests",
             met=speed.wall_seconds <= _HOUR_WALL_SECONDS,
+            simulated=False,
         )
-
-
-def losses(studies: Mapping[str, StudySummary]) -> Iterator[str]:
-    """Every point at which a rival that attains the target takes fewer joules per token than ours.
-
-    Arms that are told more than a router can know are no rivals.
-    """
-    for summary in studies.values():
-        for point in summary.points:
-            ours = point.arm(OURS)
-            if ours is None or ours.joules_per_token is None:
-                continue
-            better = [
-                f"{rival.arm} ({rival.joules_per_token.value:.3f})"
-                for rival in point.arms
-                if _is_rival(rival)
-                and rival.attains
-                and rival.joules_per_token is not None
-                and (not ours.attains or rival.joules_per_token.value < ours.joules_per_token.value)
-            ]
-            if better:
-                mark = "" if ours.attains else ", below 99 %"
-                yield (
-                    f"{summary.scenario.name}, {point.point.label}: {', '.join(better)} "
-                    f"against {ours.joules_per_token.value:.3f} J/token{mark}"
-                )
 
 
 def _judge_chat(summary: StudySummary) -> Iterator[Target]:
@@ -109,17 +90,21 @@ def _judge_chat(summary: StudySummary) -> Iterator[Target]:
         saving = _SAVINGS.get(point.point.load_requests_per_second)
         if saving is not None and ours.ratio_to_scorer is not None:
             measured = 1.0 - ours.ratio_to_scorer.value
-            yield Target(
-                claim=_where(summary, point, f"{saving:.0%} below the scorer at 99 % attainment"),
-                measured=f"{measured:.1%} below at {_attained(ours):.2%}",
+            yield _target(
+                (summary, point),
+                f"{saving:.0%} below the scorer at 99 % attainment",
+                f"{_below(ours.ratio_to_scorer)} at {_attained(ours):.2%}",
                 met=measured >= saving and ours.attains,
             )
         near = point.point.load_requests_per_second >= _OF_BOUND_LOAD
         if near and ours.ratio_to_bound is not None:
-            yield Target(
-                claim=_where(summary, point, "within 15 % of the co-located bound"),
-                measured=f"{ours.ratio_to_bound.value - 1.0:.1%} above",
-                met=ours.ratio_to_bound.value <= _OF_BOUND_RATIO,
+            above = ours.ratio_to_bound
+            yield _target(
+                (summary, point),
+                "within 15 % of the co-located bound",
+                f"{above.value - 1.0:.1%} above"
+                f"{_span(above.low - 1.0, above.high - 1.0, above.seeds)}",
+                met=above.value <= _OF_BOUND_RATIO,
             )
         yield from _judge_packers(summary, point, ours)
 
@@ -137,9 +122,10 @@ def _judge_packers(
         return
     joules, name = min(costs)
     ratio = ours.joules_per_token.value / joules
-    yield Target(
-        claim=_where(summary, point, "no worse than the better of greedy and merit packing"),
-        measured=f"{ratio:.3f} of {name} at {_attained(ours):.2%}",
+    yield _target(
+        (summary, point),
+        "no worse than the better of greedy and merit packing",
+        f"{ratio:.3f} of {name} at {_attained(ours):.2%}",
         met=ratio <= _EQUAL_RATIO and ours.attains,
     )
 
@@ -149,9 +135,10 @@ def _judge_shape(summary: StudySummary) -> Iterator[Target]:
     for point, ours in _ours(summary):
         if ours.ratio_to_scorer is not None:
             measured = 1.0 - ours.ratio_to_scorer.value
-            yield Target(
-                claim=_where(summary, point, "below the scorer at 99 % attainment"),
-                measured=f"{measured:.1%} below at {_attained(ours):.2%}",
+            yield _target(
+                (summary, point),
+                "below the scorer at 99 % attainment",
+                f"{_below(ours.ratio_to_scorer)} at {_attained(ours):.2%}",
                 met=measured > 0.0 and ours.attains,
             )
         yield from _judge_packers(summary, point, ours)
@@ -161,9 +148,10 @@ def _judge_overload(summary: StudySummary) -> Iterator[Target]:
     for point, ours in _ours(summary):
         other = point.arm(LEAST_REQUEST)
         if other is not None:
-            yield Target(
-                claim=_where(summary, point, "attainment not below least-request"),
-                measured=f"{_attained(ours):.2%} against {_attained(other):.2%}",
+            yield _target(
+                (summary, point),
+                "attainment not below least-request",
+                f"{_attained(ours):.2%} against {_attained(other):.2%}",
                 met=_attained(ours) >= _attained(other),
             )
 
@@ -171,18 +159,15 @@ def _judge_overload(summary: StudySummary) -> Iterator[Target]:
 def _judge_admission(summary: StudySummary) -> Iterator[Target]:
     for point, ours in _ours(summary):
         admitted = ours.admitted_attainment_ratio
-        rivals = [arm for arm in point.arms if _is_rival(arm)]
+        rivals = [arm for arm in point.arms if is_rival(arm)]
         if admitted is None or not rivals:
             continue
         best = max(rivals, key=lambda arm: arm.goodput_requests_per_second)
-        yield Target(
-            claim=_where(
-                summary, point, "99 % of admitted requests, with the highest goodput of all"
-            ),
-            measured=(
-                f"{admitted:.2%}, {ours.goodput_requests_per_second:.2f}/s against "
-                f"{best.goodput_requests_per_second:.2f}/s ({best.arm})"
-            ),
+        yield _target(
+            (summary, point),
+            "99 % of admitted requests, with the highest goodput of all",
+            f"{admitted:.2%}, {ours.goodput_requests_per_second:.2f}/s against "
+            f"{best.goodput_requests_per_second:.2f}/s ({best.arm})",
             met=ours.attains
             and ours.goodput_requests_per_second >= best.goodput_requests_per_second,
         )
@@ -194,24 +179,44 @@ def _judge_faults(summary: StudySummary) -> Iterator[Target]:
         if other is None:
             continue
         loss = difference_interval(_attained_of(ours), _attained_of(other))
-        yield Target(
-            claim=_where(summary, point, "at most 1 point below least-request"),
-            measured=f"{100.0 * loss.value:+.2f} points ({_attained(ours):.2%})",
+        yield _target(
+            (summary, point),
+            "at most 1 point below least-request",
+            f"{100.0 * loss.value:+.2f} points ({_attained(ours):.2%})",
             met=loss.value >= -_FAULT_LOSS_RATIO,
+        )
+
+
+def _judge_conservation(studies: Mapping[str, StudySummary]) -> Iterator[Target]:
+    """No request is lost or answered twice in any run."""
+    runs = [
+        run
+        for summary in studies.values()
+        for point in summary.points
+        for arm in point.arms
+        for run in arm.results
+    ]
+    exact = sum(run.requests == run.completed + run.shed for run in runs)
+    if runs:
+        yield Target(
+            claim="every offered request is answered or refused, once",
+            measured=f"{exact} of {len(runs)} runs",
+            met=exact == len(runs),
         )
 
 
 def _judge_mismatch(summary: StudySummary) -> Iterator[Target]:
     for point, ours in _ours(summary):
         for arm in point.arms:
-            if ARMS[arm.arm].prior_ratio == 1.0:
+            if arm_plan(arm.arm).prior_ratio == 1.0:
                 continue
             if arm.joules_per_token is None or ours.joules_per_token is None:
                 continue
             ratio = arm.joules_per_token.value / ours.joules_per_token.value
-            yield Target(
-                claim=_where(summary, point, f"{arm.arm} at most 5 % worse after 5 minutes"),
-                measured=f"{ratio - 1.0:+.1%} at {_attained(arm):.2%}",
+            yield _target(
+                (summary, point),
+                f"{arm.arm} at most 5 % worse after 5 minutes",
+                f"{ratio - 1.0:+.1%} at {_attained(arm):.2%}",
                 met=ratio <= _MISMATCH_RATIO,
             )
 
@@ -223,12 +228,25 @@ def _ours(summary: StudySummary) -> Iterator[tuple[PointSummary, ArmSummary]]:
             yield point, ours
 
 
-def _is_rival(arm: ArmSummary) -> bool:
-    return ARMS[arm.arm].policy != OURS
+def _target(
+    place: tuple[StudySummary, PointSummary], claim: str, measured: str, *, met: bool
+) -> Target:
+    """What was to be reached at a point, with what the figures say where it was not."""
+    summary, point = place
+    return Target(
+        claim=f"{summary.scenario.name}, {point.point.label}: {claim}",
+        measured=measured,
+        met=met,
+        why="" if met else shortfall(point),
+    )
 
 
-def _where(summary: StudySummary, point: PointSummary, claim: str) -> str:
-    return f"{summary.scenario.name}, {point.point.label}: {claim}"
+def _below(ratio: Interval) -> str:
+    return f"{1.0 - ratio.value:.1%} below{_span(1.0 - ratio.high, 1.0 - ratio.low, ratio.seeds)}"
+
+
+def _span(low: float, high: float, seeds: int) -> str:
+    return f" ({low:.1%} to {high:.1%})" if seeds > 1 else ""
 
 
 def _attained(arm: ArmSummary) -> float:

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from rich.console import Console
 
+from headrace.demo.energy import energy_account
 from headrace.demo.lane import Lane, LanePlan
 from headrace.demo.report import Arm, BackendTotals
 from headrace.demo.simulated_fleet import SimulatedFleet, backend_of
@@ -79,12 +80,23 @@ async def run_arm(plan: ArmPlan, arrivals: Sequence[Arrival], console: Console) 
     """Replay the arrivals under one policy, showing the live table."""
     async with running(plan) as (fleet, lane):
         await _warm_up(lane)
-        before = await fleet.totals()
+        before, metered_before = await fleet.totals(), await _metered(lane)
         outcomes = await _replay_watched(plan, lane, arrivals, console)
-        after = await fleet.totals()
+        after, metered_after = await fleet.totals(), await _metered(lane)
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             counts = await pick_counts(session, lane.admin_url)
-    return _arm(plan.policy, outcomes, before, after, counts)
+    energy = energy_account((metered_before, metered_after), (before, after))
+    return replace(_arm(plan.policy, outcomes, before, after, counts), energy=energy)
+
+
+async def _metered(lane: Lane) -> dict[str, Any]:
+    """What the router has metered so far."""
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(f"{lane.admin_url}/debug/energy") as answer,
+    ):
+        metered: dict[str, Any] = await answer.json()
+        return metered
 
 
 async def _warm_up(lane: Lane) -> None:

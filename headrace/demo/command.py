@@ -224,6 +224,8 @@ def _print_arms(console: Console, arms: Sequence[Arm]) -> None:
                 f"{per_token:.3f}",
             )
         console.print(table)
+        for sentence in () if arm.energy is None else arm.energy.sentences():
+            console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def _print_comparison(console: Console, arms: Sequence[Arm]) -> None:

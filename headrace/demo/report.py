@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headrace.demo.energy import EnergyAccount
 from loadtest.outcome import Summary
 
 SCHEMA = 1
@@ -45,6 +46,7 @@ class Arm:
         pick_reasons: How often the router gave each reason.
         slipped_seconds: Time the simulation gave back because the machine lagged. When it is not
             near 0 the machine was too small for the load, and the figures are of a lighter one.
+        energy: What the router metered, and the difference to the boards.
     """
 
     policy: str
@@ -53,6 +55,7 @@ class Arm:
     window_seconds: float
     pick_reasons: Mapping[str, int]
     slipped_seconds: float = 0.0
+    energy: EnergyAccount | None = None
 
     @property
     def output_tokens(self) -> int:
@@ -156,6 +159,7 @@ def _arm(arm: Arm, window_seconds: float) -> dict[str, Any]:
         "own_window_seconds": arm.window_seconds,
         "slipped_seconds": arm.slipped_seconds,
         "pick_reasons": dict(arm.pick_reasons),
+        "metering": None if arm.energy is None else arm.energy.to_dict(),
         "backends": {
             name: asdict(totals)
             | {"share_of_picks_ratio": totals.requests / requests if requests else None}

@@ -84,7 +84,7 @@ class SimulatedFleet:
             "the simulated fleet",
             Path(sys.executable),
             [
-                *("-P", "-m", "loadtest.sim_fleet"),
+                *("-P", "-m", "loadtest.fleet_control"),
                 *("--spec", str(spec_path), "--ready-file", str(ready_path)),
             ],
             log_path=self._folder / "fleet.log",
@@ -123,7 +123,7 @@ def backend_of(replica_name: str) -> str:
 
 
 def _spec() -> dict[str, Any]:
-    """For loadtest.sim_fleet."""
+    """For loadtest.fleet_control."""
     return {
         "replicas": [
             {

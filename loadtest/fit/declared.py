@@ -106,76 +106,81 @@ L40S_WATTS = ((1.0, 260.0), (8.0, 265.0), (32.0, 280.0), (128.0, 310.0), (512.0,
 
 _CLOCKS_ASSUMED = "SM clocks of the data sheet and of a board at rest"
 
+
+class _Sheet(NamedTuple):
+    """A board's data sheet: name, memory in GB, watts idle, asleep, at prompts and at most, MHz."""
+
+    device_name: str
+    memory_gigabytes: float
+    idle_watts: float
+    asleep_watts: float
+    prefill_watts: float
+    limit_watts: float
+    max_clock_megahertz: float
+    min_clock_megahertz: float
+
+
+_A100 = _Sheet("NVIDIA A100-SXM4-80GB", 80, 83.0, 53.7, 480.0, 400.0, 1410, 210)
+_H100 = _Sheet("NVIDIA H100 80GB HBM3", 80, 121.7, 71.8, 700.0, 700.0, 1980, 345)
+_H200 = _H100._replace(device_name="NVIDIA H200", memory_gigabytes=141)
+_B200 = _Sheet("NVIDIA B200", 180, 140.0, 90.0, 1000.0, 1000.0, 1965, 120)
+_L40S = _Sheet("NVIDIA L40S", 48, 102.1, 35.6, 350.0, 350.0, 2520, 210)
+
+
+def _board(
+    sheet: _Sheet, method: str, *, citations: tuple[str, ...] = (), assumed: tuple[str, ...]
+) -> Board:
+    return Board(
+        method=method,
+        citations=citations,
+        assumed=assumed,
+        device_name=sheet.device_name,
+        memory_bytes=sheet.memory_gigabytes * 1e9,
+        idle_watts=sheet.idle_watts,
+        asleep_watts=sheet.asleep_watts,
+        prefill_watts=sheet.prefill_watts,
+        limit_watts=sheet.limit_watts,
+        max_clock_hz=sheet.max_clock_megahertz * 1e6,
+        min_clock_hz=sheet.min_clock_megahertz * 1e6,
+    )
+
+
+_READINGS = "readings and the data sheet"
 BOARDS = {
-    "A100": Board(
-        method="readings and the data sheet",
+    "A100": _board(
+        _A100,
+        _READINGS,
         citations=(POWERTRACE, CONTEXT_IDLE),
         assumed=(
             "prefill 480 W: the middle of powertrace-sim's spikes of 440-521 W",
             "210 MHz asleep: a board at rest",
         ),
-        device_name="NVIDIA A100-SXM4-80GB",
-        memory_bytes=80e9,
-        idle_watts=83.0,
-        asleep_watts=53.7,
-        prefill_watts=480.0,
-        limit_watts=400.0,
-        max_clock_hz=1410e6,
-        min_clock_hz=210e6,
     ),
-    "H100": Board(
-        method="readings and the data sheet",
+    "H100": _board(
+        _H100,
+        _READINGS,
         citations=(CONTEXT_IDLE,),
         assumed=("prefill at the 700 W limit: compute-bound passes reach it (HPL 696 W)",),
-        device_name="NVIDIA H100 80GB HBM3",
-        memory_bytes=80e9,
-        idle_watts=121.7,
-        asleep_watts=71.8,
-        prefill_watts=700.0,
-        limit_watts=700.0,
-        max_clock_hz=1980e6,
-        min_clock_hz=345e6,
     ),
-    "H200": Board(
-        method="those of the H100, and the data sheet",
+    "H200": _board(
+        _H200,
+        "those of the H100, and the data sheet",
         assumed=("idle, asleep, prefill watts and clocks are those of the H100: none was found",),
-        device_name="NVIDIA H200",
-        memory_bytes=141e9,
-        idle_watts=121.7,
-        asleep_watts=71.8,
-        prefill_watts=700.0,
-        limit_watts=700.0,
-        max_clock_hz=1980e6,
-        min_clock_hz=345e6,
     ),
-    "B200": Board(
-        method="the data sheet",
+    "B200": _board(
+        _B200,
+        "the data sheet",
         assumed=(
             "idle 140 W and asleep 90 W: none was found; above the H100 as its limit is",
             "prefill at the 1000 W limit",
             _CLOCKS_ASSUMED,
         ),
-        device_name="NVIDIA B200",
-        memory_bytes=180e9,
-        idle_watts=140.0,
-        asleep_watts=90.0,
-        prefill_watts=1000.0,
-        limit_watts=1000.0,
-        max_clock_hz=1965e6,
-        min_clock_hz=120e6,
     ),
-    "L40S": Board(
-        method="readings and the data sheet",
+    "L40S": _board(
+        _L40S,
+        _READINGS,
         citations=(CONTEXT_IDLE,),
         assumed=("prefill at the 350 W limit", _CLOCKS_ASSUMED),
-        device_name="NVIDIA L40S",
-        memory_bytes=48e9,
-        idle_watts=102.1,
-        asleep_watts=35.6,
-        prefill_watts=350.0,
-        limit_watts=350.0,
-        max_clock_hz=2520e6,
-        min_clock_hz=210e6,
     ),
 }
 """Boards, whatever they serve."""

@@ -1,10 +1,12 @@
 """A study as JSON: units in the keys, inputs by hash, everything marked as simulated."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from typing import Any
 
-from loadtest.simulator.arms import ARMS
+from loadtest.simulator.arms import arm_plan
+from loadtest.simulator.scenario import Scenario
 from loadtest.study.summary import ArmSummary, PointSummary, StudySummary
 
 SCHEMA = 1
@@ -18,7 +20,7 @@ def study_document(summary: StudySummary) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "simulated": True,
-        "scenario": summary.scenario.model_dump(mode="json", exclude={"trace_file"}),
+        "scenario": _scenario(summary.scenario),
         "inputs": inputs(summary),
         "seeds": list(summary.seeds),
         "points": [_point(point) for point in summary.points],
@@ -31,9 +33,19 @@ def inputs(summary: StudySummary) -> dict[str, Any]:
         "trace": summary.source.name,
         "trace_sha256": summary.source.sha256,
         "physics_sha256": summary.physics_sha256,
+        "scenario_sha256": scenario_sha256(summary.scenario),
         "code_sha256": summary.code_sha256,
         "warning": summary.source.warning,
     }
+
+
+def scenario_sha256(scenario: Scenario) -> str:
+    """Of all its fields, defaults included, but where its trace lies."""
+    return hashlib.sha256(json.dumps(_scenario(scenario), sort_keys=True).encode()).hexdigest()
+
+
+def _scenario(scenario: Scenario) -> dict[str, Any]:
+    return scenario.model_dump(mode="json", exclude={"trace_file"})
 
 
 def dumps(document: dict[str, Any]) -> str:
@@ -53,7 +65,7 @@ def _point(point: PointSummary) -> dict[str, Any]:
 
 
 def _arm(arm: ArmSummary) -> dict[str, Any]:
-    plan = ARMS[arm.arm]
+    plan = arm_plan(arm.arm)
     fields = asdict(arm) | {"arm": arm.arm, "policy": plan.policy, "what": plan.what}
     return fields | {"results": [run.to_dict() for run in arm.results]}
 

@@ -14,7 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from loadtest.simulator.arms import ARMS, LEAST_REQUEST, OURS, SCORER
+from loadtest.reports.arm_order import arm_order
+from loadtest.simulator.arms import LEAST_REQUEST, OURS, SCORER
 from loadtest.simulator.scenario import Point, Scenario
 from loadtest.study.jobs import Outcome
 from loadtest.study.summary import (
@@ -54,18 +55,18 @@ def write_plots(summary: StudySummary, recorded: Sequence[Outcome], folder: Path
         folder: Where to; exists.
     """
     path = folder / "attainment.png"
-    _save(attainment_plot(summary), path)
+    save(attainment_plot(summary), path)
     yield path
     if not any(one.timeline is not None for one in recorded):
         return
     path = folder / "power.png"
-    _save(power_plot(summary, recorded), path)
+    save(power_plot(summary, recorded), path)
     yield path
     for number, point in enumerate(summary.points, start=1):
         shown = _at(recorded, point.point, (OURS, SCORER, LEAST_REQUEST))
         if shown:
             path = folder / f"batches-{number}.png"
-            _save(batch_plot(summary.scenario, point.point, shown), path)
+            save(batch_plot(summary.scenario, point.point, shown), path)
             yield path
 
 
@@ -73,7 +74,7 @@ def attainment_plot(summary: StudySummary) -> Figure:
     """J per output token against attainment, one panel per point; the bound is a line."""
     figure, panels = _panels(len(summary.points))
     for axes, point in zip(panels, summary.points, strict=True):
-        for number, arm in enumerate(sorted(point.arms, key=lambda arm: _number(arm.arm))):
+        for number, arm in enumerate(sorted(point.arms, key=lambda arm: arm_order(arm.arm))):
             _draw_arm(axes, arm, slot_ratio=(number + 0.5) / len(point.arms))
         _draw_bounds(axes, point)
         axes.axvline(
@@ -93,12 +94,12 @@ def attainment_plot(summary: StudySummary) -> Figure:
         axes.set_xticklabels([label for _, label in _MISSED_TICKS])
         axes.set_xlabel("requests within both objectives, %")
         axes.set_ylabel("J per output token")
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.06 * axes.get_ylim()[1])
         axes.set_title(point.point.label, fontsize=10)
     return _finished(
         figure,
         f"{summary.scenario.name}: energy against attainment (simulated)\n"
-        f"{len(summary.seeds)} seeds, bars: 95 % over seeds",
+        f"seeds {', '.join(map(str, summary.seeds))}; bars: 95 % over seeds",
     )
 
 
@@ -122,10 +123,7 @@ def power_plot(summary: StudySummary, recorded: Sequence[Outcome]) -> Figure:
                 linewidth=1.1,
                 label=outcome.result.arm,
             )
-        if scenario.power_cap_watts is not None:
-            axes.axhline(
-                scenario.power_cap_watts / 1000.0, color="0.35", linewidth=2.0, label="power cap"
-            )
+        _draw_cap(axes, scenario)
         axes.axvspan(-scenario.warmup_seconds, 0.0, color="0.93", zorder=0, label="warm-up")
         axes.set_xlim(-scenario.warmup_seconds, scenario.window_seconds)
         axes.set_ylim(bottom=0.0)
@@ -135,6 +133,24 @@ def power_plot(summary: StudySummary, recorded: Sequence[Outcome]) -> Figure:
     return _finished(
         figure, f"{scenario.name}: power over time (simulated, seed {summary.seeds[0]})"
     )
+
+
+def _draw_cap(axes: Axes, scenario: Scenario) -> None:
+    """The one cap that is compared with, or the fleet's caps that something acts on, in steps."""
+    declared = () if scenario.caps is None else scenario.caps.fleet or ()
+    steps = [(one.at_seconds, one.watts) for one in declared]
+    if scenario.power_cap_watts is not None:
+        steps = [(-scenario.warmup_seconds, scenario.power_cap_watts)]
+    if steps:
+        times, watts = zip(*steps, (scenario.window_seconds, steps[-1][1]), strict=True)
+        axes.step(
+            times,
+            np.array(watts) / 1000.0,
+            where="post",
+            color="0.35",
+            linewidth=2.0,
+            label="power cap",
+        )
 
 
 def batch_plot(scenario: Scenario, point: Point, shown: Sequence[Outcome]) -> Figure:
@@ -150,10 +166,11 @@ def batch_plot(scenario: Scenario, point: Point, shown: Sequence[Outcome]) -> Fi
     for axes, outcome, timeline in zip(panels, shown, timelines, strict=True):
         bins = len(timeline.running[0])
         image = axes.imshow(
-            np.array(timeline.running),
+            # An idle replica must be told from one with a single request: it has no colour.
+            np.ma.masked_equal(np.array(timeline.running), 0.0),
             aspect="auto",
             interpolation="nearest",
-            cmap="cividis",
+            cmap="viridis_r",
             norm=norm,
             extent=(
                 -scenario.warmup_seconds,
@@ -164,11 +181,16 @@ def batch_plot(scenario: Scenario, point: Point, shown: Sequence[Outcome]) -> Fi
         )
         axes.set_xlim(-scenario.warmup_seconds, scenario.window_seconds)
         axes.set_yticks(range(rows), _replica_labels(timeline.backends), fontsize=8)
-        axes.axvline(0.0, color="white", linewidth=1.0)
+        axes.axvline(0.0, color="black", linewidth=1.0)
+        axes.set_yticks(np.arange(0.5, rows - 1), minor=True)
+        axes.grid(which="minor", axis="y", color="0.85", linewidth=0.6)
+        axes.tick_params(which="minor", length=0)
         axes.set_title(outcome.result.arm, fontsize=10, loc="left")
     assert image is not None, "there is at least one arm"
     panels[-1].set_xlabel("seconds of the measured window (left of the line: warm-up)")
-    figure.colorbar(image, ax=list(panels), label="running and waiting requests", pad=0.01)
+    figure.colorbar(
+        image, ax=list(panels), label="running and waiting requests (white: none)", pad=0.01
+    )
     figure.suptitle(f"{scenario.name}, {point.label}: requests per replica (simulated)")
     return figure
 
@@ -232,8 +254,7 @@ def _finished(figure: Figure, title: str) -> Figure:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    order = {name: number for number, name in enumerate(ARMS)}
-    labels = sorted(found, key=lambda label: order.get(label, len(order)))
+    labels = sorted(found, key=arm_order)
     handles = [found[label] for label in labels]
     free = [axes for axes in figure.axes if not axes.axison]
     if free:
@@ -269,21 +290,18 @@ def _replica_labels(backends: Sequence[str]) -> list[str]:
     return labels
 
 
-def _number(arm: str) -> int:
-    return list(ARMS).index(arm)
-
-
 def _colour(arm: str) -> str:
-    return _COLOURS[_number(arm) % len(_COLOURS)]
+    return _COLOURS[arm_order(arm) % len(_COLOURS)]
 
 
 def _marker(arm: str) -> str:
-    return _MARKERS[_number(arm) % len(_MARKERS)]
+    return _MARKERS[arm_order(arm) % len(_MARKERS)]
 
 
 def _filled(arm: str) -> bool:
-    return _number(arm) < len(_COLOURS)
+    return arm_order(arm) < len(_COLOURS)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, the same bytes for the same figure."""
     FigureCanvasAgg(figure).print_figure(path, dpi=_DPI, metadata={"Software": "headrace"})

@@ -24,11 +24,31 @@ _COLUMNS: tuple[Column, ...] = (
     ("TPOT\np99 ms", lambda arm: number(arm.tpot_p99_seconds, scale=1000.0, digits=0)),
 )
 _OF_ADMITTED = 6
+_DETAILS: tuple[Column, ...] = (
+    _COLUMNS[0],
+    ("of scorer\n95 %", lambda arm: _span(arm.ratio_to_scorer)),
+    ("met %\n95 %", lambda arm: _span(arm.attainment_ratio, scale=100.0)),
+    ("dynamic\nJ/token", lambda arm: _joules(arm.dynamic_joules_per_token)),
+    ("idle\nJ/token", lambda arm: _joules(arm.idle_joules_per_token)),
+    ("with hosts\nJ/token", lambda arm: _joules(arm.overhead_joules_per_token)),
+    ("tokens/s\nper W", lambda arm: number(arm.tokens_per_joule)),
+    ("Jain\nreplicas", lambda arm: number(arm.replicas_jain_ratio)),
+    ("Jain\ntenants", lambda arm: number(arm.tenants_jain_ratio)),
+    ("flips\n%", lambda arm: number(arm.pick_flip_ratio, scale=100.0, digits=0)),
+    ("set\nchanges", lambda arm: number(arm.set_changes, digits=1)),
+)
+_OF_TENANTS = 8
 _OVER_CAP: Column = ("over\ncap s", lambda arm: number(arm.seconds_over_cap, digits=0))
 
 FOOTNOTE = (
     "met: within both objectives, of all requests (adm.: of those admitted). "
     f"* less than {TARGET_ATTAINMENT_RATIO:.0%} of those admitted: not ranked."
+)
+DETAIL_FOOTNOTE = (
+    "Jain: Jain's index of the requests sent to each replica (a packing policy has a low one on "
+    "purpose) and of the tenants' attainment. Flips: requests that went to another replica than "
+    "the one before. Set changes: of the committed set, in a window. With hosts: the declared "
+    "power of the hosts added."
 )
 
 
@@ -41,6 +61,17 @@ def point_table(point: PointSummary) -> tuple[tuple[str, ...], list[tuple[str, .
     columns = [one for i, one in enumerate(_COLUMNS) if refused or i != _OF_ADMITTED]
     if any(arm.seconds_over_cap is not None for arm in point.arms):
         columns.append(_OVER_CAP)
+    rows = [tuple(show(arm) for _, show in columns) for arm in point.arms]
+    return tuple(name for name, _ in columns), rows
+
+
+def detail_table(point: PointSummary) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The figures that do not rank arms: intervals, parts of the energy, fairness, flips.
+
+    The tenants' column is there if the trace names tenants.
+    """
+    tenants = any(arm.tenants_jain_ratio is not None for arm in point.arms)
+    columns = [one for i, one in enumerate(_DETAILS) if tenants or i != _OF_TENANTS]
     rows = [tuple(show(arm) for _, show in columns) for arm in point.arms]
     return tuple(name for name, _ in columns), rows
 
@@ -93,6 +124,12 @@ def _range(value: Interval | None) -> str:
     if value is None or value.seeds == 1:
         return UNKNOWN
     return f"{_joules(value.low)}-{_joules(value.high)}"
+
+
+def _span(value: Interval | None, *, scale: float = 1.0) -> str:
+    if value is None or value.seeds == 1:
+        return UNKNOWN
+    return f"{number(value.low, scale=scale)}-{number(value.high, scale=scale)}"
 
 
 def _ratio(value: Interval | None) -> str:

@@ -3,15 +3,14 @@
 Names are all that travels to other processes and into reports; `simulation_arm` makes the rest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from loadtest.simulator.controllers import CONTROLLERS, NO_CONTROL, WHAT
 from loadtest.simulator.observation import TelemetryModel
 from loadtest.simulator.rivals import RIVALS
-from loadtest.simulator.simulation import Arm
+from loadtest.simulator.world import Arm
 from router.decide.policies import POLICIES
 from router.decide.settings import DecideSettings
-
-_DELAY_SECONDS = TelemetryModel().delay_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,33 +21,42 @@ class ArmPlan:
         name: In reports and on the command line.
         policy: One of the router's policies or of the rivals.
         what: What sets it apart, for people.
-        scrape_seconds: Telemetry interval.
+        scrape_seconds: A telemetry interval of its own; None: the scenario's.
         knows_lengths: Told each answer's length beforehand.
         sees_truth: Shown the true state before every pick.
         prior_ratio: The prior's times and dynamic watts over those it should have.
+        control: Name of the control loop beside it, see `loadtest.simulator.controllers`.
     """
 
     name: str
     policy: str
     what: str
-    scrape_seconds: float = 1.0
+    scrape_seconds: float | None = None
     knows_lengths: bool = False
     sees_truth: bool = False
     prior_ratio: float = 1.0
+    control: str = NO_CONTROL
 
-    def simulation_arm(self) -> Arm:
-        """The arm as the simulation takes it."""
+    def simulation_arm(self, telemetry: TelemetryModel | None = None) -> Arm:
+        """The arm as the simulation takes it.
+
+        Args:
+            telemetry: The scenario's; None takes the usual one.
+        """
+        usual = TelemetryModel() if telemetry is None else telemetry
+        interval_seconds = self.scrape_seconds or usual.interval_seconds
         return Arm(
             name=self.name,
             settings=DecideSettings(policy=self.policy if self.policy in POLICIES else "dispatch"),
-            policy=RIVALS.get(self.policy),
+            policy=RIVALS[self.policy]() if self.policy in RIVALS else None,
             telemetry=TelemetryModel(
-                interval_seconds=self.scrape_seconds,
+                interval_seconds=interval_seconds,
                 # A pipeline that scrapes faster than it delivers would only pile up snapshots.
-                delay_seconds=min(_DELAY_SECONDS, self.scrape_seconds),
+                delay_seconds=min(usual.delay_seconds, interval_seconds),
             ),
             knows_lengths=self.knows_lengths,
             sees_truth=self.sees_truth,
+            controller=CONTROLLERS.get(self.control),
         )
 
 
@@ -66,6 +74,11 @@ _PLANS = (
     ArmPlan(name="merit-packing", policy="merit-packing", what="merit order without commitment"),
     ArmPlan(name="greedy-marginal", policy="greedy-marginal", what="least joules added right now"),
     ArmPlan(name="queue-kv", policy="queue-kv", what="endpoint picker's scorer: queue and free KV"),
+    ArmPlan(
+        name="queue-kv-prefix",
+        policy="queue-kv-prefix",
+        what="endpoint picker's scorer with its prefix part",
+    ),
     ArmPlan(name="least-request", policy="least-request", what="fewest requests in flight"),
     ArmPlan(name="power-of-two", policy="power-of-two", what="the less loaded of two drawn"),
     ArmPlan(name="round-robin", policy="round-robin", what="each in turn"),
@@ -104,8 +117,30 @@ _PLANS = (
 )
 
 ARMS: dict[str, ArmPlan] = {plan.name: plan for plan in _PLANS}
-"""Every arm by name."""
+"""Every arm without a control loop by name."""
 
 OURS = "dispatch"
 SCORER = "queue-kv"
 LEAST_REQUEST = "least-request"
+
+
+def with_control(arm: str, control: str) -> str:
+    """The name of an arm beside a control loop."""
+    return arm if control == NO_CONTROL else f"{arm}+{control}"
+
+
+def arm_plan(name: str) -> ArmPlan:
+    """The arm of a name, which may name a control loop after a plus sign.
+
+    Raises:
+        KeyError: There is no such arm; a sentence without full stop.
+    """
+    policy, _, control = name.partition("+")
+    if policy not in ARMS:
+        raise KeyError(f"must be among {', '.join(ARMS)}, got {policy!r}")
+    if not control:
+        return ARMS[policy]
+    if control not in CONTROLLERS:
+        raise KeyError(f"control must be among {', '.join(CONTROLLERS)}, got {control!r}")
+    plan = ARMS[policy]
+    return replace(plan, name=name, what=f"{plan.what}; {WHAT[control]}", control=control)

@@ -1,9 +1,26 @@
 """The replicas of a simulated fleet under a virtual clock."""
 
+import enum
+
 from loadtest.engine import Engine
 from loadtest.engine_state import EngineRequest, Limits
 from loadtest.truth import Truth
 from router.decide.ledger import Ticket
+
+
+class ReplicaState(enum.StrEnum):
+    """Where a replica is in its life."""
+
+    READY = "ready"
+    DRAINING = "draining"  # gets no new requests, once the router has seen it
+    ASLEEP = "asleep"  # weights offloaded
+    WAKING = "waking"
+    STOPPED = "stopped"  # no process
+    STARTING = "starting"
+
+
+SERVING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
+"""States in which requests are answered."""
 
 
 class SimulatedRequest(EngineRequest):
@@ -12,9 +29,10 @@ class SimulatedRequest(EngineRequest):
     Attributes:
         ticket: None when the router did not see it (it had failed open).
         measured: Whether it arrived in the measured window.
+        tenant: Who asks; None when unknown.
     """
 
-    __slots__ = ("measured", "ticket")
+    __slots__ = ("measured", "tenant", "ticket")
 
     def __init__(
         self,
@@ -25,6 +43,7 @@ class SimulatedRequest(EngineRequest):
         block_hashes: tuple[int, ...] = (),
         ticket: Ticket | None,
         measured: bool,
+        tenant: str | None = None,
     ) -> None:
         """Lengths are at least 1, as the engine wants them."""
         super().__init__(
@@ -35,6 +54,8 @@ class SimulatedRequest(EngineRequest):
         )
         self.ticket = ticket
         self.measured = measured
+        self.tenant = tenant
+        self.tenant = tenant
 
 
 class SimulatedReplica:
@@ -43,21 +64,52 @@ class SimulatedReplica:
     Attributes:
         address: As in the fleet.
         backend: Likewise.
+        models: Likewise.
+        rack: Its power domain.
+        full_truth: Physics at the full clock without a power limit.
         engine: Scheduler, KV cache and energy.
+        state: See `ReplicaState`; changed by `Lifecycle` alone.
+        board_powered: False while the host is off.
         stepping: Whether a step is under way.
         wedged: Accepts requests and makes no progress.
-        power_gain: Of its board's sensor; 1 is exact.
     """
 
-    __slots__ = ("address", "backend", "engine", "power_gain", "stepping", "wedged")
+    __slots__ = (
+        "address",
+        "backend",
+        "board_powered",
+        "engine",
+        "full_truth",
+        "models",
+        "rack",
+        "state",
+        "stepping",
+        "wedged",
+    )
 
     def __init__(
-        self, *, address: str, backend: str, truth: Truth, limits: Limits, power_gain: float
+        self,
+        *,
+        address: str,
+        backend: str,
+        models: tuple[str, ...] = (),
+        rack: str = "default",
+        truth: Truth,
+        limits: Limits,
     ) -> None:
-        """Start idle at time 0."""
+        """Start ready and idle at time 0."""
         self.address = address
         self.backend = backend
+        self.models = models
+        self.rack = rack
+        self.full_truth = truth
         self.engine: Engine[SimulatedRequest] = Engine(truth, limits)
+        self.state = ReplicaState.READY
+        self.board_powered = True
         self.stepping = False
         self.wedged = False
-        self.power_gain = power_gain
+
+    @property
+    def serving(self) -> bool:
+        """Whether a request that is sent to it is answered."""
+        return self.state in SERVING

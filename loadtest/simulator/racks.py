@@ -220,23 +220,43 @@ def synthetic_room(
     ]
     scale = recirculated_ratio / max(sum(row) for row in nearness)
     shares = [[scale * value for value in row] for row in nearness]
-    watts_per_kelvin = airflow_m3_per_second * _AIR_KG_PER_M3 * _AIR_JOULES_PER_KG_KELVIN
     return ThermalModel(
         racks=tuple(f"row{row + 1}-rack{column + 1}" for row, column in places),
         approach_celsius=tuple(
             _OUTER_ROW_CELSIUS if row in (0, rows - 1) else _INNER_ROW_CELSIUS for row, _ in places
         ),
-        recirculation_kelvin_per_watt=_recirculation(shares, watts_per_kelvin),
+        recirculation_kelvin_per_watt=recirculation(
+            shares, airflow_m3_per_second=airflow_m3_per_second
+        ),
         time_constant_seconds=time_constant_seconds,
     )
 
 
-def _recirculation(shares: Sequence[Sequence[float]], watts_per_kelvin: float) -> Matrix:
+def recirculation(shares: Sequence[Sequence[float]], *, airflow_m3_per_second: float) -> Matrix:
     """Tang's D = (K - A^T K)^-1 - K^-1 for one air flow: (S + S^2 + ...) / K with S = A^T.
 
     Gauss-Jordan without pivots: the rows of I - S sum to more than 0 with nothing positive off the
     diagonal, so every pivot is positive.
+
+    Args:
+        shares: A: row i, column j is the share of rack i's exhaust that rack j breathes in.
+        airflow_m3_per_second: Through each rack.
+
+    Raises:
+        ValueError: The matrix is not square, or unstable: a rack that sends all of its exhaust to
+            inlets heats the room without end.
     """
+    for number, row in enumerate(shares, start=1):
+        if len(row) != len(shares):
+            raise ValueError(
+                f"row {number} of exhaust_shares has {len(row)} values for {len(shares)} racks"
+            )
+        if sum(row) >= 1.0:
+            raise ValueError(
+                f"row {number} of exhaust_shares sums to {sum(row):g}, it must be below 1 or the "
+                "room gets hotter without end"
+            )
+    watts_per_kelvin = airflow_m3_per_second * _AIR_KG_PER_M3 * _AIR_JOULES_PER_KG_KELVIN
     size = len(shares)
     system = [
         [float(i == j) - shares[j][i] for j in range(size)] + [float(i == j) for j in range(size)]

@@ -1,15 +1,14 @@
 """Picking rules of others that the router itself does not ship, for the comparison only.
 
 Each is re-implemented from its description, on what our router sees, and keeps no latency guard
-because its authors gave it none. All are `router.decide.policies.Policy` callables without state.
-
-Left out: the prefix part of the endpoint picker's scorer. A request carries no block hashes into
-the decision, so it would be equal for all candidates.
+because its authors gave it none. All are `router.decide.policies.Policy` callables; the one with
+state, the scorer with prefixes, is in `loadtest.simulator.prefix_scorer`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from loadtest.simulator.prefix_scorer import QueueKvPrefix
 from router.decide.outcome import PickReason
 from router.decide.policies import Choice, Policy, Question
 from router.decide.unit import Unit
@@ -64,12 +63,13 @@ def boundary_avoidance(question: Question) -> Choice:
     return Choice(_fewest_running(inside or question.eligible), PickReason.POLICY)
 
 
-RIVALS: dict[str, Policy] = {
-    "average-joules": average_joules,
-    "two-pool": two_pool,
-    "boundary-avoidance": boundary_avoidance,
+RIVALS: dict[str, Callable[[], Policy]] = {
+    "average-joules": lambda: average_joules,
+    "two-pool": lambda: two_pool,
+    "boundary-avoidance": lambda: boundary_avoidance,
+    "queue-kv-prefix": QueueKvPrefix,
 }
-"""Every rule of this module by the name that arms use."""
+"""Makes a rule for one run, by the name that arms use."""
 
 
 def _average_joules(question: Question, unit: Unit) -> float:

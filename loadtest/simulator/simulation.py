@@ -1,102 +1,38 @@
 """The discrete-event simulation: one event is an arrival, an engine step, a scrape or a tick.
 
-Deterministic: the same plan, arm, arrivals and seed give the same result. The decision is the
-production code (`router.decide.picker.Picker`), told of virtual seconds.
+Deterministic: the same world, arm, arrivals and seed give the same result. The decision is the
+production code (`router.decide.picker.Picker`), told of virtual seconds. This module joins the
+parts and moves requests through them; what each part does is in its own module.
 """
 
-import heapq
-import itertools
-import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
-from fleet.price import PriceBoard
-from fleet.topology import Fleet
 from loadtest.arrivals import Arrival
-from loadtest.energy_meter import Energy
-from loadtest.engine_state import Iteration, Limits
+from loadtest.simulator.actuation import Actuation
 from loadtest.simulator.boards import SimulatedReplica, SimulatedRequest
-from loadtest.simulator.observation import Observatory, TelemetryModel
-from loadtest.simulator.tally import Latencies, RunResult, Tally
-from loadtest.truth import Truth
-from router.decide.outcome import PickReason, Rejection
+from loadtest.simulator.control_room import ControlRoom
+from loadtest.simulator.events import Events
+from loadtest.simulator.faults import FaultInjector, sensor_biases, sensor_outages
+from loadtest.simulator.gateway import Gateway
+from loadtest.simulator.lifecycle import Lifecycle
+from loadtest.simulator.observation import Observatory
+from loadtest.simulator.plant import Plant, overhead_watts_of, replicas_of
+from loadtest.simulator.power_watch import PowerWatch
+from loadtest.simulator.result import MeterReading, run_accounts, run_result
+from loadtest.simulator.sensor_bank import SensorBank
+from loadtest.simulator.state_book import StateBook
+from loadtest.simulator.tally import RunResult, Tally
+from loadtest.simulator.world import Arm, Fault, World
 from router.decide.picker import Picker
-from router.decide.policies import Policy
-from router.decide.request_facts import Api, RequestFacts, RequestHints
-from router.decide.settings import DecideSettings
 from telemetry.reading import Reading
 
+__all__ = ["Arm", "Fault", "Observer", "Simulation", "World"]
+
 _COMMIT_SECONDS = 1.0
-# What a prompt token is in bytes; the router has to find that out by itself.
-_BYTES_PER_TOKEN = 4.2
-_NO_PRICES = PriceBoard()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """A policy and what it is allowed to know.
-
-    Attributes:
-        name: In reports.
-        settings: Of the decision; `settings.policy` names the rule.
-        policy: A rule that is not among the router's own, or None.
-        telemetry: How its telemetry behaves.
-        knows_lengths: Told each answer's length beforehand (an oracle).
-        sees_truth: Shown the true state before every pick (a clairvoyant).
-    """
-
-    name: str
-    settings: DecideSettings = field(default_factory=DecideSettings)
-    policy: Policy | None = None
-    telemetry: TelemetryModel = field(default_factory=TelemetryModel)
-    knows_lengths: bool = False
-    sees_truth: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Something that goes wrong for a while.
-
-    Attributes:
-        kind: "telemetry-lost", "replica-wedged", "power-bias" or "router-away".
-        start_seconds: When it begins.
-        duration_seconds: How long it lasts.
-        address: The replica, for the kinds that have one.
-        ratio: Of a power bias.
-    """
-
-    kind: str
-    start_seconds: float
-    duration_seconds: float
-    address: str | None = None
-    ratio: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What is simulated, whatever the policy.
-
-    Attributes:
-        fleet: What the router is told: topology, objectives, prior profiles.
-        truths: Backend name -> what its boards really do.
-        limits: Backend name -> settings of its engines.
-        window_seconds: How long is measured; arrivals end with it.
-        warmup_seconds: Simulated before that and not measured, so that a policy is judged by how
-            it carries a load and not by how it meets one out of nothing.
-        max_tokens: What requests ask for; their true lengths are not told.
-        priority: Of all requests; below 0 they may be shed.
-        faults: What goes wrong.
-    """
-
-    fleet: Fleet
-    truths: dict[str, Truth]
-    limits: dict[str, Limits] = field(default_factory=dict)
-    window_seconds: float
-    warmup_seconds: float = 0.0
-    max_tokens: int = 2048
-    priority: int = 0
-    faults: tuple[Fault, ...] = ()
+# The first plan and the first control period follow the first scrape.
+_FIRST_COMMIT_SECONDS = 0.01
+_FIRST_CONTROL_SECONDS = 0.5
 
 
 class Observer(Protocol):
@@ -107,17 +43,19 @@ class Observer(Protocol):
         ...
 
 
-Handler = Callable[[Any], None]
-
-
 class Simulation:
     """One run. Make it, `run` it once, read the result.
 
     Attributes:
-        picker: The router's mind.
+        world: What is simulated.
+        arm: Who decides.
+        seed: Of sensor gains, actuator delays and the policy's draws.
         replicas: By address.
         tally: Running sums.
-        now_seconds: Virtual time.
+        lifecycle: Sleeps and starts replicas.
+        actuation: Sets clocks, limits and prices.
+        watch: Caps, rack air and carbon.
+        book: Time and joules by state of the replicas.
     """
 
     def __init__(
@@ -129,141 +67,136 @@ class Simulation:
             world: What is simulated.
             arm: The policy.
             arrivals: In order of time; pulled one by one.
-            seed: Of sensor gains and of the policy's draws.
+            seed: Of sensor gains, actuator delays and the policy's draws.
         """
         self.world, self.arm, self.seed = world, arm, seed
         self._arrivals = arrivals
-        # Apart, so that a policy that draws more often sees the same boards.
-        self._draws = random.Random(f"{seed}:draws")  # noqa: S311 - not for secrets
-        gains = random.Random(f"{seed}:gains")  # noqa: S311 - not for secrets
-        spread = arm.telemetry.power_gain_ratio
-        self.replicas = {
-            replica.address: SimulatedReplica(
-                address=replica.address,
-                backend=backend.name,
-                truth=world.truths[backend.name],
-                limits=world.limits.get(backend.name, Limits()),
-                power_gain=1.0 + gains.uniform(-spread, spread),
-            )
-            for backend in world.fleet.backends
-            for replica in backend.replicas
-        }
+        self._events = events = Events(last_seconds=world.end_seconds)
+        self._committed: dict[str, frozenset[str]] = {}
+        self.replicas = replicas_of(world)
         objective = world.fleet.backends[0].objective
         self.tally = Tally(
             ttft_objective_seconds=objective.ttft_seconds,
             tpot_objective_seconds=objective.tpot_seconds,
         )
-        self.picker = Picker(world.fleet, arm.settings, policy=arm.policy)
-        self._observatory = Observatory(world.fleet, self.replicas)
-        self._hints = RequestHints(priority=world.priority)
-        self._events: list[tuple[float, int, Handler, Any]] = []
-        self._order = itertools.count()
-        self._numbers = itertools.count()
-        self._committed: dict[str, frozenset[str]] = {}
-        self._unfinished = 0
-        self._arriving = True
-        self._telemetry_lost = False
-        self._router_away = False
-        self._end_seconds = world.warmup_seconds + world.window_seconds
-        self._before: dict[str, Energy] = {}
-        self._at_end: dict[str, Energy] = {}
-        self._generated_before = 0
-        self._generated_at_end = 0
-        self.now_seconds = 0.0
+        self._plant = Plant(
+            self.replicas,
+            events=events,
+            on_finish=self._finish,
+            on_empty=self._emptied,
+        )
+        self._gateway = Gateway(world, arm, self.replicas, tally=self.tally, seed=seed)
+        self._sensors = SensorBank(
+            self.replicas,
+            world.sensors,
+            events=events,
+            seed=seed,
+            outages=sensor_outages(world.faults),
+            biases=sensor_biases(world.faults),
+        )
+        self._observatory = Observatory(world.fleet, self.replicas, self._sensors)
+        self._faults = FaultInjector(
+            world.faults, self.replicas, self._gateway, events=events, on_mend=self._plant.step
+        )
+        self.book = StateBook()
+        self.lifecycle = Lifecycle(
+            self.replicas,
+            world.actuators,
+            events=events,
+            book=self.book,
+            seed=seed,
+            on_ready=self._plant.step,
+        )
+        self.actuation = Actuation(
+            self.replicas, world.actuators, events=events, lifecycle=self.lifecycle, seed=seed
+        )
+        self.watch = PowerWatch(
+            self.replicas,
+            caps=world.caps,
+            room=world.room,
+            carbon=world.carbon,
+            overhead_watts=overhead_watts_of(world),
+            events=events,
+        )
+        self._control = self._control_room()
+        self._before = self._after = MeterReading.of(self.replicas, 0.0)
+
+    @property
+    def now_seconds(self) -> float:
+        """Virtual time."""
+        return self._events.now_seconds
+
+    @property
+    def picker(self) -> Picker:
+        """The router's mind."""
+        return self._gateway.picker
+
+    @picker.setter
+    def picker(self, picker: Picker) -> None:
+        """Before the run: another one, to look into what it is told."""
+        self._gateway.picker = picker
 
     def run(self, observer: Observer | None = None) -> RunResult:
         """Play all arrivals and wait for all answers."""
-        self._schedule(0.0, self._scrape, None)
-        self._schedule(0.01, self._commit, None)
-        self._schedule(self.world.warmup_seconds, self._begin, None)
-        self._schedule(self._end_seconds, self._end, None)
-        for fault in self.world.faults:
-            self._schedule(fault.start_seconds, self._break, fault)
-            self._schedule(fault.start_seconds + fault.duration_seconds, self._mend, fault)
+        world, events = self.world, self._events
+        events.at(0.0, self._scrape)
+        events.at(_FIRST_COMMIT_SECONDS, self._commit)
+        events.at(world.warmup_seconds, self._begin)
+        events.at(world.end_seconds, self._end)
+        self._faults.start()
+        self._sensors.start()
+        self.watch.start(begin_seconds=world.warmup_seconds, end_seconds=world.end_seconds)
+        if self._control is not None:
+            events.at(_FIRST_CONTROL_SECONDS, self._decide, self._control)
         if observer is not None:
-            self._schedule(0.0, self._show, observer)
+            events.at(0.0, self._show, observer)
         self._pull()
-        events, pop = self._events, heapq.heappop
-        while events:
-            self.now_seconds, _, handler, subject = pop(events)
-            handler(subject)
-        return self._result()
+        events.run()
+        return run_result(
+            self.replicas,
+            self.tally,
+            self._before,
+            self._after,
+            arm=self.arm.name,
+            seed=self.seed,
+            window_seconds=world.window_seconds,
+            accounts=run_accounts(
+                self._before,
+                self._after,
+                watch=self.watch,
+                book=self.book,
+                lifecycle=self.lifecycle,
+                clock_changes=self.actuation.changes,
+                retried_requests=self._gateway.retried,
+            ),
+        )
 
-    # Events
+    # Requests
 
     def _pull(self) -> None:
         arrival = next(self._arrivals, None)
-        if arrival is None or arrival.at_seconds >= self._end_seconds:
-            self._arriving = False
+        if arrival is None or arrival.at_seconds >= self.world.end_seconds:
+            self._events.arriving = False
         else:
-            self._schedule(arrival.at_seconds, self._arrive, arrival)
+            self._events.at(arrival.at_seconds, self._arrive, arrival)
 
     def _arrive(self, arrival: Arrival) -> None:
         self._pull()
-        measured = self.now_seconds >= self.world.warmup_seconds
-        self.tally.requests += measured
+        now_seconds = self.now_seconds
+        measured = now_seconds >= self.world.warmup_seconds
+        if measured:
+            self.tally.offer(arrival.tenant)
         if self.arm.sees_truth:
-            self._observe(self._observatory.scrape(self.now_seconds))
-        address, ticket = self._route(arrival)
-        if address is None:
+            self._observe(self._observatory.scrape(now_seconds))
+        replica, ticket = self._gateway.route(arrival, now_seconds=now_seconds, measured=measured)
+        if replica is None:
             self.tally.shed += measured
             return
-        replica = self.replicas[address]
-        self.tally.backends[replica.backend] += measured
-        request = SimulatedRequest(
-            str(next(self._numbers)),
-            prompt_tokens=arrival.prompt_tokens,
-            output_tokens=arrival.output_tokens,
-            ticket=ticket,
-            measured=measured,
-        )
-        replica.engine.submit(request, now_seconds=self.now_seconds)
-        self._unfinished += 1
-        self._step(replica)
-
-    def _route(self, arrival: Arrival) -> tuple[str | None, Any]:
-        if self._router_away:
-            return self._fall_back(), None
-        facts = RequestFacts(
-            model=arrival.model,
-            api=Api.CHAT,
-            stream=True,
-            prompt_bytes=round(arrival.prompt_tokens * _BYTES_PER_TOKEN),
-            max_output_tokens=(
-                max(1, arrival.output_tokens) if self.arm.knows_lengths else self.world.max_tokens
-            ),
-            ignore_eos=self.arm.knows_lengths,
-            hints=self._hints,
-        )
-        answer = self.picker.pick(facts, now_seconds=self.now_seconds, draw=self._draws.random())
-        if isinstance(answer, Rejection):
-            return None, None
-        self.tally.reasons[answer.reason.value] += self.now_seconds >= self.world.warmup_seconds
-        return answer.address, answer.ticket
-
-    def _fall_back(self) -> str:
-        """Envoy's least-request: the less loaded of two, by what Envoy itself has open."""
-        two = self._draws.sample(sorted(self.replicas), k=min(2, len(self.replicas)))
-        return min(two, key=lambda a: len(list(self.replicas[a].engine.requests())))
-
-    def _step(self, replica: SimulatedReplica) -> None:
-        if replica.stepping or replica.wedged:
-            return
-        iteration = replica.engine.plan(self.now_seconds)
-        if iteration is not None:
-            replica.stepping = True
-            self._schedule(iteration.end_seconds, self._complete, (replica, iteration))
-
-    def _complete(self, subject: tuple[SimulatedReplica, Iteration]) -> None:
-        replica, iteration = subject
-        step = replica.engine.complete(iteration)
-        replica.stepping = False
-        for request in step.finished:
-            self._finish(request)
-        self._step(replica)
+        if measured:
+            self.tally.send(replica.address, replica.backend)
+        self._plant.submit(arrival, replica, ticket=ticket, measured=measured)
 
     def _finish(self, request: SimulatedRequest) -> None:
-        self._unfinished -= 1
         if request.ticket is not None:
             self.picker.settle(request.ticket, now_seconds=self.now_seconds)
         if not request.measured:
@@ -275,18 +208,24 @@ class Simulation:
             output_tokens=request.output_tokens,
             ttft_seconds=first_seconds - request.arrival_seconds,
             decode_seconds=self.now_seconds - first_seconds,
+            tenant=request.tenant,
         )
+
+    def _emptied(self, replica: SimulatedReplica) -> None:
+        self.lifecycle.settle(replica)
+
+    # What repeats
 
     def _scrape(self, _: None) -> None:
         model = self.arm.telemetry
         readings = self._observatory.scrape(self.now_seconds)
-        if not self._telemetry_lost:
-            self._schedule(self.now_seconds + model.delay_seconds, self._observe, readings)
-        self._again(model.interval_seconds, self._scrape, None)
+        if not self._faults.telemetry_lost:
+            self._events.at(self.now_seconds + model.delay_seconds, self._observe, readings)
+        self._events.again(model.interval_seconds, self._scrape)
 
     def _observe(self, readings: tuple[Reading, ...]) -> None:
         snapshot = self._observatory.deliver(readings, self.now_seconds)
-        self.picker.observe(snapshot, _NO_PRICES, now_seconds=self.now_seconds)
+        self.picker.observe(snapshot, self.actuation.prices, now_seconds=self.now_seconds)
 
     def _commit(self, _: None) -> None:
         self.picker.commit(now_seconds=self.now_seconds)
@@ -294,89 +233,39 @@ class Simulation:
             if self._committed.get(model, commitment.addresses) != commitment.addresses:
                 self.tally.set_changes += 1
             self._committed[model] = commitment.addresses
-        self._again(_COMMIT_SECONDS, self._commit, None)
+        self._events.again(_COMMIT_SECONDS, self._commit)
+
+    def _decide(self, room: ControlRoom) -> None:
+        room.decide(self.now_seconds)
+        self._events.again(self.world.control_period_seconds, self._decide, room)
 
     def _show(self, observer: Observer) -> None:
         observer(self.now_seconds, self)
-        self._again(1.0, self._show, observer)
+        self._events.again(1.0, self._show, observer)
+
+    # The window
 
     def _begin(self, _: None) -> None:
         """The measured window begins: note what was before."""
         self.tally.set_changes = 0
-        self._before = self._meter()
-        self._generated_before = self._generated()
+        self._before = MeterReading.of(self.replicas, self.now_seconds)
+        self.book.open(self.replicas.values(), now_seconds=self.now_seconds)
 
     def _end(self, _: None) -> None:
         """The measured window ends: joules and tokens are those between its two ends."""
-        self._at_end = self._meter()
-        self._generated_at_end = self._generated()
+        self._after = MeterReading.of(self.replicas, self.now_seconds)
+        self.book.close(self.replicas.values(), now_seconds=self.now_seconds)
 
-    def _generated(self) -> int:
-        return sum(r.engine.counters.generation_tokens for r in self.replicas.values())
-
-    def _meter(self) -> dict[str, Energy]:
-        return {a: r.engine.energy(self.now_seconds) for a, r in self.replicas.items()}
-
-    def _break(self, fault: Fault) -> None:
-        self._set_fault(fault, active=True)
-
-    def _mend(self, fault: Fault) -> None:
-        self._set_fault(fault, active=False)
-
-    def _set_fault(self, fault: Fault, *, active: bool) -> None:
-        if fault.kind == "telemetry-lost":
-            self._telemetry_lost = active
-        elif fault.kind == "router-away":
-            self._router_away = active
-        elif fault.kind == "power-bias":
-            for replica in self.replicas.values():
-                if fault.address in (None, replica.address):
-                    replica.power_gain *= fault.ratio if active else 1.0 / fault.ratio
-        elif fault.kind == "replica-wedged":
-            assert fault.address is not None, "a wedged replica has an address"
-            replica = self.replicas[fault.address]
-            replica.wedged = active
-            self._step(replica)
-        else:
-            raise ValueError(f"there is no fault {fault.kind!r}")
-
-    # Inside
-
-    def _schedule(self, at_seconds: float, handler: Handler, subject: Any) -> None:
-        heapq.heappush(self._events, (at_seconds, next(self._order), handler, subject))
-
-    def _again(self, after_seconds: float, handler: Handler, subject: Any) -> None:
-        """Repeat, as long as anything is to come."""
-        if self._arriving or self._unfinished:
-            self._schedule(self.now_seconds + after_seconds, handler, subject)
-
-    def _result(self) -> RunResult:
-        tally, window_seconds = self.tally, self.world.window_seconds
-        busy: dict[str, list[float]] = {}
-        dynamic_joules = 0.0
-        for address, replica in self.replicas.items():
-            before, after = self._before[address], self._at_end[address]
-            dynamic_joules += after.dynamic_joules - before.dynamic_joules
-            share = (after.busy_seconds - before.busy_seconds) / window_seconds
-            busy.setdefault(replica.backend, []).append(share)
-        idle_watts = sum(r.engine.truth.idle_watts for r in self.replicas.values())
-        return RunResult(
-            arm=self.arm.name,
+    def _control_room(self) -> ControlRoom | None:
+        if self.arm.controller is None:
+            return None
+        return ControlRoom(
+            self.arm.controller(),
+            self.world,
+            tuple(self.replicas.values()),
+            gateway=self._gateway,
+            observatory=self._observatory,
+            watch=self.watch,
+            actuation=self.actuation,
             seed=self.seed,
-            window_seconds=window_seconds,
-            requests=tally.requests,
-            shed=tally.shed,
-            completed=tally.completed,
-            attained=tally.attained,
-            prompt_tokens=tally.prompt_tokens,
-            output_tokens=self._generated_at_end - self._generated_before,
-            dynamic_joules=dynamic_joules,
-            idle_joules=idle_watts * window_seconds,
-            ttft=Latencies.of(tally.ttft),
-            tpot=Latencies.of(tally.tpot),
-            pick_reasons={r.value: tally.reasons[r.value] for r in PickReason},
-            picks_by_backend=dict(sorted(tally.backends.items())),
-            set_changes=tally.set_changes,
-            busy_ratio={name: sum(shares) / len(shares) for name, shares in busy.items()},
-            preemptions=sum(r.engine.counters.preemptions for r in self.replicas.values()),
         )

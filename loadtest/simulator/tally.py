@@ -1,9 +1,11 @@
 """What a run comes to: counted as it goes, in constant memory."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from loadtest.simulator.accounts import RunAccounts
 from loadtest.simulator.histogram import LogHistogram
 
 
@@ -23,6 +25,37 @@ class Latencies:
             p99_seconds=histogram.quantile(0.99),
             mean_seconds=histogram.mean,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fairness:
+    """How evenly load and service are spread.
+
+    Attributes:
+        replicas_jain_ratio: Jain's index of the requests sent to each replica, unused ones
+            included: 1 when all get the same, 1/n when one of n gets all; None without requests.
+            A policy that packs has a low one on purpose.
+        tenants_jain_ratio: Jain's index of the tenants' attainment; None without tenants, or when
+            nobody attained.
+        tenants: How many there were.
+        pick_flip_ratio: Requests that went to another replica than the one before them did, of all
+            but the first; None for fewer than two.
+    """
+
+    replicas_jain_ratio: float | None
+    tenants_jain_ratio: float | None
+    tenants: int
+    pick_flip_ratio: float | None
+
+
+def jain_ratio(values: Iterable[float]) -> float | None:
+    """Jain's index, (sum x)^2 / (n sum x^2), from 1/n to 1; None when all are 0 or there are none.
+
+    Jain, Chiu and Hawe, DEC-TR-301, 1984.
+    """
+    kept = list(values)
+    squares = sum(value * value for value in kept)
+    return sum(kept) ** 2 / (len(kept) * squares) if squares else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +81,8 @@ class RunResult:
         set_changes: How often the committed set changed.
         busy_ratio: Busy share of the window by backend, mean over its replicas.
         preemptions: Requests thrown out of batches.
+        fairness: Over replicas and tenants.
+        accounts: Caps, carbon, cooling, lives and caches; None when nobody kept any.
     """
 
     arm: str
@@ -68,6 +103,8 @@ class RunResult:
     set_changes: int
     busy_ratio: dict[str, float]
     preemptions: int
+    fairness: Fairness
+    accounts: RunAccounts | None = None
 
     @property
     def joules_per_token(self) -> float | None:
@@ -75,6 +112,12 @@ class RunResult:
         if not self.output_tokens:
             return None
         return (self.dynamic_joules + self.idle_joules) / self.output_tokens
+
+    @property
+    def tokens_per_joule(self) -> float | None:
+        """Output tokens per joule of all boards: tokens per second and watt."""
+        joules = self.dynamic_joules + self.idle_joules
+        return self.output_tokens / joules if joules else None
 
     @property
     def attainment_ratio(self) -> float | None:
@@ -96,6 +139,7 @@ class RunResult:
         """Plain values, derived ones included, ready for JSON."""
         return asdict(self) | {
             "joules_per_token": self.joules_per_token,
+            "tokens_per_joule": self.tokens_per_joule,
             "attainment_ratio": self.attainment_ratio,
             "admitted_attainment_ratio": self.admitted_attainment_ratio,
             "goodput_requests_per_second": self.goodput_requests_per_second,
@@ -119,9 +163,46 @@ class Tally:
     tpot: LogHistogram = field(default_factory=LogHistogram)
     reasons: Counter[str] = field(default_factory=Counter)
     backends: Counter[str] = field(default_factory=Counter)
+    _replicas: Counter[str] = field(default_factory=Counter)
+    _flips: int = 0
+    _last_address: str | None = None
+    _offered: Counter[str] = field(default_factory=Counter)
+    _attained: Counter[str] = field(default_factory=Counter)
+
+    def offer(self, tenant: str | None) -> None:
+        """Count one request that came."""
+        self.requests += 1
+        if tenant is not None:
+            self._offered[tenant] += 1
+
+    def send(self, address: str, backend: str) -> None:
+        """Count one request that goes to a replica."""
+        self.backends[backend] += 1
+        self._replicas[address] += 1
+        self._flips += self._last_address not in {None, address}
+        self._last_address = address
+
+    def fairness(self, *, replicas: int) -> Fairness:
+        """Over `replicas` replicas, used or not, and all tenants that were seen."""
+        sent = [*self._replicas.values(), *[0] * (replicas - len(self._replicas))]
+        total = sum(sent)
+        return Fairness(
+            replicas_jain_ratio=jain_ratio(sent),
+            tenants_jain_ratio=jain_ratio(
+                self._attained[tenant] / offered for tenant, offered in self._offered.items()
+            ),
+            tenants=len(self._offered),
+            pick_flip_ratio=self._flips / (total - 1) if total > 1 else None,
+        )
 
     def complete(
-        self, *, prompt_tokens: int, output_tokens: int, ttft_seconds: float, decode_seconds: float
+        self,
+        *,
+        prompt_tokens: int,
+        output_tokens: int,
+        ttft_seconds: float,
+        decode_seconds: float,
+        tenant: str | None = None,
     ) -> None:
         """Count one answer."""
         self.completed += 1
@@ -134,3 +215,5 @@ class Tally:
             self.tpot.add(tpot_seconds)
             in_time = in_time and tpot_seconds <= self.tpot_objective_seconds
         self.attained += in_time
+        if tenant is not None:
+            self._attained[tenant] += in_time

@@ -1,6 +1,6 @@
 """Fleets by name, and the world they make. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.priors import prior_profile
@@ -84,7 +84,7 @@ def build_fleet(
     *,
     model: str,
     objective: Objective,
-    racks: int,
+    racks: int | Mapping[str, str],
     prior_ratio: float,
 ) -> Fleet:
     """What the router is told.
@@ -93,11 +93,15 @@ def build_fleet(
         plans: The backends.
         model: What sizes the priors.
         objective: Promised to all requests.
-        racks: Power domains, filled in turn.
+        racks: Power domains, filled in turn; or replica name -> power domain.
         prior_ratio: Times and dynamic watts of the priors over what they should be.
     """
     by_name = addresses(plans)
-    numbers = {name: number for number, name in enumerate(by_name)}
+    domains = (
+        {name: f"rack-{number % racks}" for number, name in enumerate(by_name)}
+        if isinstance(racks, int)
+        else racks
+    )
     return Fleet(
         tuple(
             Backend(
@@ -116,7 +120,7 @@ def build_fleet(
                         address=by_name[f"{plan.name}/{index}"],
                         backend=plan.name,
                         models=plan.models,
-                        domain=f"rack-{numbers[f'{plan.name}/{index}'] % racks}",
+                        domain=domains[f"{plan.name}/{index}"],
                     )
                     for index in range(plan.replicas)
                 ),

@@ -17,16 +17,26 @@ from loadtest.arrivals import Arrival, azure_code_like, azure_like
 from loadtest.simulator.scenario import Scenario, ScenarioError
 from loadtest.traces.errors import TraceError
 from loadtest.traces.modifiers import window
+from loadtest.traces.mooncake_traffic import mooncake_like
 from loadtest.traces.opening import open_trace
 from loadtest.traces.warps import step
 
 _FILES = {
     "azure-conv": "traces/azure-llm-2023/AzureLLMInferenceTrace_conv.csv",
     "azure-code": "traces/azure-llm-2023/AzureLLMInferenceTrace_code.csv",
+    "mooncake-conv": "traces/mooncake/conversation_trace.jsonl",
 }
 # What stands in for a trace whose file is missing.
-_SYNTHETIC = {"azure-conv": "synthetic-conv", "azure-code": "synthetic-code"}
-_GENERATORS = {"synthetic-conv": azure_like, "synthetic-code": azure_code_like}
+_SYNTHETIC = {
+    "azure-conv": "synthetic-conv",
+    "azure-code": "synthetic-code",
+    "mooncake-conv": "synthetic-mooncake",
+}
+_GENERATORS = {
+    "synthetic-conv": azure_like,
+    "synthetic-code": azure_code_like,
+    "synthetic-mooncake": mooncake_like,
+}
 # Traces up to this length are read once per process; longer ones are streamed for every run.
 _KEPT_ARRIVALS = 100_000
 

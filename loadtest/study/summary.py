@@ -24,14 +24,19 @@ class ArmSummary:
         results: By seed.
         joules_per_token: Of all boards, idle power included.
         dynamic_joules_per_token: Above idle.
+        idle_joules_per_token: Idle power of all boards over the window.
         overhead_joules_per_token: Joules per token with the declared power of the hosts.
+        tokens_per_joule: Output tokens per second and watt of the boards.
         attainment_ratio: Within both objectives, of offered requests.
         admitted_attainment_ratio: The same of admitted ones.
         shed_ratio: Refused, of offered ones.
         goodput_requests_per_second: Attained requests.
         ttft_p99_seconds: Mean of the seeds' quantiles.
         tpot_p99_seconds: Likewise.
-        set_changes: Of the committed set.
+        set_changes: Of the committed set, in a window.
+        replicas_jain_ratio: Mean over seeds, see `Fairness`.
+        tenants_jain_ratio: Likewise.
+        pick_flip_ratio: Likewise.
         seconds_over_cap: Mean over seeds of the seconds, warm-up and last answers included, whose
             mean power was above the cap; None without one.
         peak_watts: Highest mean power of a second in any seed; None without a cap.
@@ -44,7 +49,9 @@ class ArmSummary:
     results: tuple[RunResult, ...]
     joules_per_token: Interval | None
     dynamic_joules_per_token: float | None
+    idle_joules_per_token: float | None
     overhead_joules_per_token: float | None
+    tokens_per_joule: float | None
     attainment_ratio: Interval | None
     admitted_attainment_ratio: float | None
     shed_ratio: float | None
@@ -52,6 +59,9 @@ class ArmSummary:
     ttft_p99_seconds: float | None
     tpot_p99_seconds: float | None
     set_changes: float
+    replicas_jain_ratio: float | None
+    tenants_jain_ratio: float | None
+    pick_flip_ratio: float | None
     seconds_over_cap: float | None
     peak_watts: float | None
     ratio_to_scorer: Interval | None
@@ -156,6 +166,7 @@ def _summarise_arm(
         results=runs,
         joules_per_token=_ratio(_joules(runs), tokens),
         dynamic_joules_per_token=_value(_ratio([run.dynamic_joules for run in runs], tokens)),
+        idle_joules_per_token=_value(_ratio([run.idle_joules for run in runs], tokens)),
         overhead_joules_per_token=_value(
             _ratio(
                 [
@@ -165,6 +176,7 @@ def _summarise_arm(
                 tokens,
             )
         ),
+        tokens_per_joule=_value(_ratio(tokens, _joules(runs))),
         attainment_ratio=_ratio([run.attained for run in runs], [run.requests for run in runs]),
         admitted_attainment_ratio=_value(admitted),
         shed_ratio=_value(_ratio([run.shed for run in runs], [run.requests for run in runs])),
@@ -172,6 +184,9 @@ def _summarise_arm(
         ttft_p99_seconds=_mean([run.ttft.p99_seconds for run in runs]),
         tpot_p99_seconds=_mean([run.tpot.p99_seconds for run in runs]),
         set_changes=mean(run.set_changes for run in runs),
+        replicas_jain_ratio=_mean([run.fairness.replicas_jain_ratio for run in runs]),
+        tenants_jain_ratio=_mean([run.fairness.tenants_jain_ratio for run in runs]),
+        pick_flip_ratio=_mean([run.fairness.pick_flip_ratio for run in runs]),
         seconds_over_cap=mean(one.seconds_over_cap for one in capped) if capped else None,
         peak_watts=max((one.peak_watts for one in capped), default=None),
         ratio_to_scorer=_ratio_to(runs, scorer),

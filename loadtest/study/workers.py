@@ -1,24 +1,39 @@
 """Runs jobs here or in several processes; the answers are the same and in the same order."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
-from loadtest.bounds import Bounds
-from loadtest.study.jobs import BoundJob, Job, Outcome, bound, play
-
-JobT = TypeVar("JobT")
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 AnswerT = TypeVar("AnswerT")
 
 Progress = Callable[[float], None]
-"""Told how many jobs, whole and parts, have been done since it was last told."""
+"""Told the cost of what has been done since it was last told."""
+
+
+class Work(Protocol[AnswerT_co]):
+    """Something to be done, possibly in another process."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for work whose answer is the same."""
+        ...
+
+    @property
+    def cost(self) -> float:
+        """About how long it takes, in any unit that all work shares."""
+        ...
+
+    def run(self, on_ratio: Callable[[float], None] | None = None, /) -> AnswerT_co:
+        """Do it; `on_ratio` is told how much of it is done, 0 to 1."""
+        ...
 
 
 @contextmanager
 def workers(processes: int) -> Iterator["Workers"]:
-    """Processes that live as long as the block: all jobs in it run the same code.
+    """Processes that live as long as the block: all work in it runs the same code.
 
     Args:
         processes: How many; 1 does everything in this one.
@@ -35,58 +50,58 @@ def workers(processes: int) -> Iterator["Workers"]:
 
 
 class Workers:
-    """Where jobs are done; see `workers`."""
+    """Where work is done; see `workers`."""
 
     def __init__(self, executor: Executor | None) -> None:
         """Use `executor`, or this process."""
         self._executor = executor
 
-    def play(self, jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
-        """Run simulations."""
+    def do(self, works: Sequence[Work[AnswerT]], progress: Progress) -> list[AnswerT]:
+        """The answers in the order of `works`; equal work is done once.
+
+        The longest is begun first, so that at the end no process waits for another's long one.
+
+        Args:
+            works: What is to be done.
+            progress: Told costs; those of `total_cost(works)` in all.
+        """
+        different = {one.key: one for one in works}
+        begun = dict(sorted(different.items(), key=lambda item: -item[1].cost))
         if self._executor is None:
-            return [_play_here(job, progress) for job in jobs]
-        return _spread(self._executor, play, jobs, progress)
-
-    def bound(self, jobs: Sequence[BoundJob], progress: Progress) -> list[Bounds]:
-        """Solve linear programs."""
-        if self._executor is None:
-            return [_bound_here(job, progress) for job in jobs]
-        return _spread(self._executor, bound, jobs, progress)
+            answers = {key: _done_here(one, progress) for key, one in begun.items()}
+        else:
+            answers = _spread(self._executor, begun, progress)
+        return [answers[one.key] for one in works]
 
 
-def _play_here(job: Job, progress: Progress) -> Outcome:
+def total_cost(works: Sequence[Work[Any]]) -> float:
+    """Of all of them, equal ones counted once."""
+    return sum({one.key: one.cost for one in works}.values())
+
+
+def _done_here(work: Work[AnswerT], progress: Progress) -> AnswerT:
     told_ratio = 0.0
-    total_seconds = job.scenario.total_seconds
 
-    def on_second(now_seconds: float) -> None:
+    def on_ratio(ratio: float) -> None:
         nonlocal told_ratio
-        # The last answers may come after the end.
-        ratio = min(now_seconds / total_seconds, 1.0)
-        progress(ratio - told_ratio)
+        progress((ratio - told_ratio) * work.cost)
         told_ratio = ratio
 
-    outcome = play(job, on_second)
-    progress(1.0 - told_ratio)
-    return outcome
-
-
-def _bound_here(job: BoundJob, progress: Progress) -> Bounds:
-    found = bound(job)
-    progress(1.0)
-    return found
+    answer = work.run(on_ratio)
+    on_ratio(1.0)
+    return answer
 
 
 def _spread(
-    executor: Executor,
-    function: Callable[[JobT], AnswerT],
-    jobs: Sequence[JobT],
-    progress: Progress,
-) -> list[AnswerT]:
-    futures = [executor.submit(function, job) for job in jobs]
+    executor: Executor, works: dict[Hashable, Work[AnswerT]], progress: Progress
+) -> dict[Hashable, AnswerT]:
+    futures: dict[Future[AnswerT], Work[AnswerT]] = {
+        executor.submit(one.run): one for one in works.values()
+    }
     pending = set(futures)
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
         for future in done:
             future.result()
-            progress(1.0)
-    return [future.result() for future in futures]
+            progress(futures[future].cost)
+    return {one.key: future.result() for future, one in futures.items()}

@@ -1,8 +1,8 @@
 """Recorded and synthetic traffic as streams of `loadtest.arrivals.Arrival`.
 
-Reading: `opening` (any known file), behind it `azure`, `burstgpt`, `mooncake` and `columns` (a CSV
-whose columns the user names) on top of `lines`, `csv_records`, `fields` and `rows`. Every fault of
-a file is one `errors.TraceError`.
+Reading: `opening` (any known file), behind it `azure`, `burstgpt`, `mooncake`, `columns` (a CSV
+whose columns the user names) and `rate_curve` (a load from which arrivals are drawn) on top of
+`lines`, `csv_records`, `fields` and `rows`. Every fault of a file is one `errors.TraceError`.
 
 Reshaping: `modifiers` (what, how much), `warps` (when), `prefix` (what is shared).
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from loadtest.arrivals import Arrival
-from loadtest.traces import azure, burstgpt
+from loadtest.traces import azure, burstgpt, rate_curve
 from loadtest.traces.azure import azure_rows
 from loadtest.traces.burstgpt import burstgpt_rows
 from loadtest.traces.columns import Columns, column_rows
@@ -15,6 +15,7 @@ from loadtest.traces.csv_records import csv_header
 from loadtest.traces.errors import TraceError, shown
 from loadtest.traces.lines import text_lines
 from loadtest.traces.mooncake import mooncake_rows
+from loadtest.traces.rate_curve import curve_rows
 from loadtest.traces.rows import DEFAULT_BLOCK_TOKENS, Row, in_order
 
 
@@ -24,6 +25,7 @@ class TraceFormat(enum.StrEnum):
     AZURE = "azure"
     BURSTGPT = "burstgpt"
     MOONCAKE = "mooncake"
+    RATE_CURVE = "rate-curve"
     CSV = "csv"
 
 
@@ -31,6 +33,7 @@ _NAMES = {
     TraceFormat.AZURE: "Azure LLM inference CSV",
     TraceFormat.BURSTGPT: "BurstGPT CSV",
     TraceFormat.MOONCAKE: "Mooncake JSON lines",
+    TraceFormat.RATE_CURVE: "curve of rates, arrivals are drawn",
     TraceFormat.CSV: "CSV with named columns",
 }
 
@@ -99,6 +102,7 @@ def open_trace(
     readers: dict[TraceFormat, Callable[[], Iterator[Row]]] = {
         TraceFormat.AZURE: partial(azure_rows, path, model=model),
         TraceFormat.BURSTGPT: partial(burstgpt_rows, path, failures=failures),
+        TraceFormat.RATE_CURVE: partial(curve_rows, path, model=model),
         TraceFormat.MOONCAKE: partial(mooncake_rows, path, model=model, block_tokens=block_tokens),
     }
     if columns is not None:
@@ -124,10 +128,13 @@ def _recognised(path: Path, first_line: str) -> TraceFormat:
         return TraceFormat.AZURE
     if names.issuperset(burstgpt.COLUMNS):
         return TraceFormat.BURSTGPT
+    if names == set(rate_curve.COLUMNS):
+        return TraceFormat.RATE_CURVE
     raise TraceError(
         path,
         1,
         f"the columns are {shown(', '.join(csv_header(first_line)))}, which is no known format: "
         f"Azure has {', '.join(azure.COLUMNS)}; BurstGPT {', '.join(burstgpt.COLUMNS)}; "
+        f"a curve of rates {', '.join(rate_curve.COLUMNS)}; "
         "name the columns of any other CSV",
     )

@@ -62,7 +62,7 @@ class Room(NamedTuple):
     """How much the load in service swings, and the room that is kept for it.
 
     Attributes:
-        deviation_ratio: Standard deviation of the running batch over its mean.
+        deviation_ratio: Standard deviation of the load in service over its mean.
         design_ratio: Capacity asked for over the mean load.
     """
 
@@ -71,17 +71,22 @@ class Room(NamedTuple):
 
 
 def room_for(
-    lots: tuple[Lot, ...], *, requests_per_second: float, reserve_deviations: float
+    lots: tuple[Lot, ...],
+    *,
+    requests_per_second: float,
+    reserve_deviations: float,
+    swing_ratio: float = 0.0,
 ) -> Room:
-    """The number of requests in service of a Poisson stream is Poisson: deviation 1 / sqrt(B).
+    """What is measured, and at least that of a Poisson stream.
 
-    B, the batch that the load keeps running fleet-wide, is taken at the best lot (Little's law).
+    The number of requests in service of a Poisson stream is Poisson: deviation 1 / sqrt(B). B, the
+    batch that the load keeps running fleet-wide, is taken at the best lot (Little's law).
     """
     batch = 1.0
     if lots:
         mix, step = lots[0].curve.mix, lots[0].curve.profile.step
         batch = max(1.0, requests_per_second * mix.output_tokens * step.base_seconds)
-    deviation_ratio = 1.0 / math.sqrt(batch)
+    deviation_ratio = max(1.0 / math.sqrt(batch), swing_ratio)
     return Room(deviation_ratio, 1.0 + reserve_deviations * deviation_ratio)
 
 
@@ -117,9 +122,17 @@ class _Pricer:
         return _Cost(max(0.0, self._design - capacity), watts, idle)
 
     def _watts(self, counts: Counts, requests_per_second: float) -> float:
-        """Added power of a set that is filled in merit order with this much load."""
+        """Added power of a set that is filled in merit order with this much load.
+
+        What the set cannot take opens others in merit order, as dispatch does: an upswing that a
+        small set leaves over is not for nothing.
+        """
+        left_out = (len(lot.members) - count for lot, count in zip(self._lots, counts, strict=True))
         remaining, watts = requests_per_second, 0.0
-        for index, (lot, count) in enumerate(zip(self._lots, counts, strict=True)):
+        for index, count in (*enumerate(counts), *enumerate(left_out)):
+            if remaining <= 0.0:
+                break
+            lot = self._lots[index]
             free = lot.free_requests_per_second
             taken = min(remaining, count * free)
             full = math.floor(taken / free + 1e-9) if free > 0.0 else 0
@@ -136,7 +149,7 @@ class CommitmentPolicy:
     """How eagerly sets are changed.
 
     Attributes:
-        reserve_deviations: Room kept, in standard deviations of the running batch.
+        reserve_deviations: Room kept, in standard deviations of the load.
         gain_ratio: Part of its power a new set must save.
         dwell_seconds: How long it must keep promising it.
     """
@@ -154,7 +167,7 @@ class Commitment:
         addresses: Its members.
         requests_per_second: The load it was chosen for.
         design_ratio: Room over the mean that it was asked to have.
-        added_watts: Priced dynamic power predicted for it.
+        added_watts: Priced dynamic power predicted for it and for what upswings open beside it.
         shortfall_requests_per_second: Load that even all replicas cannot carry.
         better_since_seconds: Since when another set has promised enough to replace it, or None.
     """
@@ -174,6 +187,7 @@ def commit(
     *,
     requests_per_second: float,
     now_seconds: float,
+    swing_ratio: float = 0.0,
 ) -> Commitment:
     """Choose the set for a load.
 
@@ -181,12 +195,21 @@ def commit(
     it would leave two sets busy while the old one drains. It is replaced by the best of all sets
     only when that has promised to save `gain_ratio` of the power, or the same power with fewer
     idle watts, for `dwell_seconds` on end.
+
+    Args:
+        lots: Of the replicas that may be committed.
+        previous: The set in force.
+        policy: How eagerly it is changed.
+        requests_per_second: The load.
+        now_seconds: Monotonic time.
+        swing_ratio: Measured deviation of the load over its mean.
     """
     ordered = tuple(sorted(lots, key=lambda lot: (lot.merit_joules, lot.members)))
     room = room_for(
         ordered,
         requests_per_second=requests_per_second,
         reserve_deviations=policy.reserve_deviations,
+        swing_ratio=swing_ratio,
     )
     price = _Pricer(ordered, mean_requests_per_second=requests_per_second, room=room)
     floor = tuple(sum(address in previous.addresses for address in lot.members) for lot in ordered)

@@ -12,8 +12,8 @@ class CandidateView:
     """One replica as the decision saw it. Energies are above idle and priced.
 
     Attributes:
-        verdict: "chosen", "unhealthy", "outside subset", "dearer", "not committed", or the limit
-            that it would break: "tpot", "ttft", "kv", "slots".
+        verdict: "chosen", "unhealthy", "skipped lately", "outside subset", "dearer", "not
+            committed", or the limit that it would break: "tpot", "ttft", "kv", "slots".
         lateness_ratio: Worst prediction over limit; at most 1 when the guard passes.
     """
 
@@ -83,6 +83,8 @@ def _view(
         verdict = "chosen"
     elif not unit.healthy:
         verdict = "unhealthy"
+    elif unit.address in question.demand.avoided:
+        verdict = "skipped lately"
     elif unit not in question.eligible:
         verdict = "outside subset"
     elif not prediction.passes:

@@ -6,7 +6,7 @@ its stream ends, however it ends; all sums of an account are then back to what t
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class _Mark(NamedTuple):
@@ -81,15 +81,36 @@ class Ticket:
         self.settled = False
 
 
-class Ledger:
-    """All accounts, by replica address."""
+class LedgerListener(Protocol):
+    """Told of every entry, each exactly once, in the call that changes the ledger."""
 
-    __slots__ = ("_accounts", "_keep_seconds", "entered_total", "settled_total")
+    def entered(self, ticket: Ticket, *, now_seconds: float) -> None:
+        """A request began on `ticket.address`."""
+        ...
+
+    def moved(self, ticket: Ticket, *, now_seconds: float) -> None:
+        """A request turned out to run elsewhere: on what `ticket.address` now says."""
+        ...
+
+    def settled(self, ticket: Ticket, *, now_seconds: float) -> None:
+        """A request ended."""
+        ...
+
+
+class Ledger:
+    """All accounts, by replica address.
+
+    Attributes:
+        listener: Told of entries, when there is one.
+    """
+
+    __slots__ = ("_accounts", "_keep_seconds", "entered_total", "listener", "settled_total")
 
     def __init__(self, *, keep_seconds: float = 30.0) -> None:
         """Remember each account's past for `keep_seconds`: longer than a fresh scrape is old."""
         self._accounts: dict[str, Account] = {}
         self._keep_seconds = keep_seconds
+        self.listener: LedgerListener | None = None
         self.entered_total = 0
         self.settled_total = 0
 
@@ -120,12 +141,15 @@ class Ledger:
             max(account.prefill_free_seconds, now_seconds) + prefill_seconds
         )
         self.entered_total += 1
-        return Ticket(
+        ticket = Ticket(
             account=account,
             address=address,
             resident_tokens=resident_tokens,
             started_seconds=now_seconds,
         )
+        if self.listener is not None:
+            self.listener.entered(ticket, now_seconds=now_seconds)
+        return ticket
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request. Returns False, and changes nothing, the second time."""
@@ -142,6 +166,27 @@ class Ledger:
         if not account.running:
             account.prefill_free_seconds = min(account.prefill_free_seconds, now_seconds)
         self.settled_total += 1
+        if self.listener is not None:
+            self.listener.settled(ticket, now_seconds=now_seconds)
+        return True
+
+    def move(self, ticket: Ticket, address: str, *, now_seconds: float) -> bool:
+        """The request runs on `address` instead; False, and no change, when settled or there.
+
+        The prompt's prefill stays on the first account's queue, which drains with the clock.
+        """
+        if ticket.settled or ticket.address == address:
+            return False
+        for account, sign in ((ticket.account, -1), (self.account(address), 1)):
+            account.change(
+                requests=sign,
+                resident_tokens=sign * ticket.resident_tokens,
+                now_seconds=now_seconds,
+                keep_seconds=self._keep_seconds,
+            )
+        ticket.account, ticket.address = self.account(address), address
+        if self.listener is not None:
+            self.listener.moved(ticket, now_seconds=now_seconds)
         return True
 
     def keep_only(self, addresses: frozenset[str]) -> None:

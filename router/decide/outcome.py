@@ -1,5 +1,6 @@
 """What a decision can be: a pick, or a "no" that is a value and not an exception."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,6 +17,18 @@ class PickReason(StrEnum):
     POLICY = "policy"  # a baseline policy's own rule
 
 
+class Counterfactual(NamedTuple):
+    """What least-request would have done with the same request at the same moment.
+
+    Attributes:
+        address: Its pick.
+        dynamic_joules: Energy above idle that the request is predicted to take there.
+    """
+
+    address: str
+    dynamic_joules: float
+
+
 class Pick(NamedTuple):
     """The chosen replica.
 
@@ -24,12 +37,27 @@ class Pick(NamedTuple):
         reason: Why.
         ticket: The ledger's entry, to be settled exactly once when the request ends.
         dynamic_joules: Energy above idle that the request is predicted to take there.
+        counterfactual: The baseline that savings are shown against.
+        fallbacks: Where to go when `address` cannot be reached, best first.
+        model_rewrite: The model that the replica is to be asked for instead, or None.
+        candidates: How many replicas could have been picked, or None when not told.
+        scores: From 0 to 1 by address, for those who asked for them.
     """
 
     address: str
     reason: PickReason
     ticket: Ticket
     dynamic_joules: float
+    counterfactual: Counterfactual | None = None
+    fallbacks: tuple[str, ...] = ()
+    model_rewrite: str | None = None
+    candidates: int | None = None
+    scores: Mapping[str, float] | None = None
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The address and its fallbacks, in the order in which they are to be tried."""
+        return (self.address, *self.fallbacks)
 
 
 class RejectionReason(StrEnum):
@@ -39,6 +67,7 @@ class RejectionReason(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     NO_HEALTHY_REPLICA = "no_healthy_replica"
     SHED = "shed"
+    TOO_LARGE = "too_large"
 
 
 class Rejection(NamedTuple):

@@ -12,14 +12,16 @@ from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
 from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
 from router.decide.explain import Explanation, explain
+from router.decide.fallbacks import Fallbacks
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
-from router.decide.outcome import Pick, PickReason, Rejection, RejectionReason
-from router.decide.policies import POLICIES, Choice, Policy, Question
+from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection, RejectionReason
+from router.decide.outliers import Outliers
+from router.decide.policies import POLICIES, Choice, Policy, Question, least_request
 from router.decide.pool import Pool, build_groups
-from router.decide.request_facts import RequestFacts
+from router.decide.request_facts import RequestFacts, RequestHints
 from router.decide.settings import DecideSettings
-from router.decide.unit import Demand, Unit
+from router.decide.unit import Demand, Unit, admits
 from router.decide.workload import Workload
 
 
@@ -30,6 +32,7 @@ class Picker:
         ledger: Own requests in flight.
         workload: Estimates of each model's traffic.
         learner: Gains that correct the prior profiles.
+        outliers: Replicas that the data plane skipped lately.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Picker:
         self.ledger = Ledger()
         self.workload = Workload(settings)
         self.learner = Learner()
+        self.outliers = Outliers()
+        self._fallbacks = Fallbacks(settings.max_endpoints - 1)
         self._adopt(fleet)
 
     # What the shell tells
@@ -73,6 +78,7 @@ class Picker:
                 snapshot.of(unit.address),
                 self._settings.freshness,
                 mixes[unit.replica.models[0]],
+                burst_life_ratio=self._settings.burst_life_ratio,
                 now_seconds=now_seconds,
             )
         self._regroup(mixes)
@@ -85,16 +91,17 @@ class Picker:
         """
         used: dict[str, float] = {}
         for model in sorted(self._pools, key=lambda name: (len(self._pools[name].units), name)):
-            pool = self._pools[model]
+            pool, workload = self._pools[model], self.workload.of(model)
             previous = self._commitments.get(model, Commitment())
             commitment = commit(
                 self._lots(pool, used, now_seconds),
                 previous,
                 self._commitment_policy(),
                 requests_per_second=max(
-                    self.workload.of(model).requests_per_second(now_seconds=now_seconds),
+                    workload.requests_per_second(now_seconds=now_seconds),
                     1.0 / self._settings.rate_window_seconds,
                 ),
+                swing_ratio=workload.swing.sample(now_seconds=now_seconds),
                 now_seconds=now_seconds,
             )
             self._commitments[model] = commitment
@@ -117,6 +124,39 @@ class Picker:
             return self._shed(choice, question)
         self._sequence[facts.model] = question.sequence + 1
         return self._record(facts, choice, question)
+
+    def pass_on(
+        self, hints: RequestHints, *, now_seconds: float, draw: float
+    ) -> tuple[str, ...] | Rejection:
+        """Endpoints for a request without a prompt, least loaded first; records nothing."""
+        avoided = self.outliers.avoided(now_seconds=now_seconds)
+        admitted = [
+            unit
+            for unit in self._units.values()
+            if unit.healthy and admits(hints.subset, unit.address)
+        ]
+        if not admitted:
+            return Rejection(
+                RejectionReason.NO_HEALTHY_REPLICA,
+                "No replica is ready for this request. Please try again later.",
+                code="service_unavailable",
+                retry_after_seconds=self._settings.retry_after_seconds,
+            )
+        start = int(draw * len(admitted))
+        turned = admitted[start:] + admitted[:start]
+        turned.sort(key=lambda unit: (unit.address in avoided, unit.running))
+        return tuple(unit.address for unit in turned[: self._settings.max_endpoints])
+
+    def serve(self, pick: Pick, address: str, *, now_seconds: float) -> None:
+        """The data plane says who serves a pick: endpoints before that one were skipped."""
+        for endpoint in pick.endpoints:
+            if endpoint == address:
+                self.outliers.served(address)
+                break
+            if endpoint in self._units:
+                self.outliers.skipped(endpoint, now_seconds=now_seconds)
+        if address in self._units:
+            self.ledger.move(pick.ticket, address, now_seconds=now_seconds)
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request, however it ended; False when it was settled before."""
@@ -159,6 +199,7 @@ class Picker:
             for replica in backend.replicas
         }
         self.ledger.keep_only(frozenset(self._units))
+        self.outliers.keep_only(frozenset(self._units))
         self._pools = {
             model: Pool(
                 model=model,
@@ -180,8 +221,11 @@ class Picker:
         }
 
     def _regroup(self, mixes: dict[str, Mix]) -> None:
+        self._fallbacks.forget()
         for model, pool in self._pools.items():
-            pool.groups = build_groups(pool.units, mixes[model], self._settings.swing_deviations)
+            pool.groups = build_groups(
+                pool.units, mixes[model], self._settings.swing_deviations, previous=pool.groups
+            )
 
     def _question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
@@ -196,6 +240,9 @@ class Picker:
             )
         demand = self._demand(facts, now_seconds)
         eligible = pool.eligible(demand)
+        if not eligible and demand.avoided:  # better one that may be out of reach than none
+            demand = demand._replace(avoided=frozenset())
+            eligible = pool.eligible(demand)
         if not eligible:
             return Rejection(
                 RejectionReason.NO_HEALTHY_REPLICA,
@@ -227,24 +274,36 @@ class Picker:
             mix=workload.mix(now_seconds=now_seconds),
             ttft_objective_seconds=facts.hints.ttft_seconds,
             tpot_objective_seconds=facts.hints.tpot_seconds,
-            swing_deviations=self._settings.swing_deviations,
             sheddable=facts.hints.priority < 0,
             subset=facts.hints.subset,
+            avoided=self.outliers.avoided(now_seconds=now_seconds),
+            prefix_block_hashes=facts.prefix_block_hashes,
         )
 
     def _record(self, facts: RequestFacts, choice: Choice, question: Question) -> Pick:
         unit, demand, now_seconds = choice.unit, question.demand, question.now_seconds
         joules = unit.marginal_joules(demand) / unit.price_ratio
+        counterfactual = _counterfactual(question, unit, joules)
         ticket = self.ledger.enter(
             unit.address,
             resident_tokens=demand.resident_tokens,
             prefill_seconds=unit.prefill_seconds(demand),
             now_seconds=now_seconds,
         )
+        unit.send_prompt(demand, now_seconds=now_seconds)
         self.workload.of(facts.model).arrive(
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
         )
-        return Pick(unit.address, choice.reason, ticket, joules)
+        fallbacks = self._fallbacks.of(unit, question)
+        return Pick(
+            unit.address,
+            choice.reason,
+            ticket,
+            joules,
+            counterfactual,
+            fallbacks,
+            candidates=len(question.eligible),
+        )
 
     def _shed(self, choice: Choice, question: Question) -> Rejection:
         """Refuse; the prompts already queued on the least late replica say when to come back."""
@@ -280,7 +339,7 @@ class Picker:
                         members=members,
                         curve=group.curve,
                         price_ratio=group.price_ratio,
-                        merit_joules=group.merit_joules(
+                        merit_joules=group.ordering_joules(
                             prompt_tokens=mix.computed_prompt_tokens,
                             output_tokens=mix.output_tokens,
                         ),
@@ -289,6 +348,14 @@ class Picker:
                     )
                 )
         return lots
+
+
+def _counterfactual(question: Question, chosen: Unit, joules: float) -> Counterfactual:
+    """What least-request would have picked, before this request is entered."""
+    unit = least_request(question).unit
+    if unit is not chosen:
+        joules = unit.marginal_joules(question.demand) / unit.price_ratio
+    return Counterfactual(unit.address, joules)
 
 
 def _take_shares(pool: Pool, commitment: Commitment, used: dict[str, float]) -> None:

@@ -53,6 +53,8 @@ class RequestFacts(NamedTuple):
         ignore_eos: The answer will have exactly `max_output_tokens`.
         choices: Answers asked for (`n`).
         hints: From the headers.
+        prefix_block_hashes: Chained hashes of the prompt's blocks: equal leading hashes stand for
+            equal beginnings. Empty: nothing is known of what it shares.
     """
 
     model: str
@@ -64,6 +66,7 @@ class RequestFacts(NamedTuple):
     ignore_eos: bool = False
     choices: int = 1
     hints: RequestHints = NO_HINTS
+    prefix_block_hashes: tuple[int, ...] = ()
 
 
 class BadRequest(NamedTuple):
@@ -133,6 +136,8 @@ def read_request(
         return _invalid_field(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return BadRequest(f"The request body is not valid JSON: {error}.", None, "invalid_json")
+    except RecursionError:
+        return BadRequest("The request body is nested too deeply.", None, "invalid_json")
     if not fields.model:
         return BadRequest(
             "model: must name a model, got an empty string.", "model", "invalid_value"

@@ -6,18 +6,17 @@ What remains after taking the own requests out is foreign load, which only the n
 
 from typing import NamedTuple
 
-from fleet.physics import (
-    Mix,
-    interference_seconds_per_request,
-    interference_swing_seconds,
-    prefill_dynamic_joules,
-    step_dynamic_joules,
-)
+from fleet.physics import Mix, prefill_dynamic_joules, step_dynamic_joules
+from fleet.physics import tpot_seconds as steady_tpot_seconds
 from fleet.profile import Profile
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import Signals
 from fleet.topology import Backend, Replica
+from router.decide.decayed_sum import DecayedSum
 from router.decide.ledger import Account
+
+# A window shorter than a prompt or two would call every single prompt a burst.
+_MIN_BURST_SECONDS = 0.1
 
 
 class Demand(NamedTuple):
@@ -30,9 +29,10 @@ class Demand(NamedTuple):
         mix: The model's present mean request.
         ttft_objective_seconds: The request's own objective, or None: the backend's.
         tpot_objective_seconds: Likewise.
-        swing_deviations: Of prefill interference, added to its mean by the TPOT guard.
         sheddable: Whether it may be refused when no replica keeps the objective.
         subset: Addresses or hosts the pick is limited to, or None for all.
+        avoided: Addresses that the data plane could not reach lately.
+        prefix_block_hashes: See `RequestFacts`.
     """
 
     model: str
@@ -41,9 +41,10 @@ class Demand(NamedTuple):
     mix: Mix
     ttft_objective_seconds: float | None
     tpot_objective_seconds: float | None
-    swing_deviations: float
     sheddable: bool
     subset: frozenset[str] | None
+    avoided: frozenset[str] = frozenset()
+    prefix_block_hashes: tuple[int, ...] = ()
 
     @property
     def resident_tokens(self) -> float:
@@ -51,16 +52,25 @@ class Demand(NamedTuple):
         return self.prompt_tokens + 0.5 * self.output_tokens
 
     def allows(self, address: str) -> bool:
-        """Whether the subset admits a replica; an entry without a port means all its ports."""
-        subset = self.subset
-        return subset is None or address in subset or address.rpartition(":")[0] in subset
+        """Whether the subset admits a replica and it is not to be avoided."""
+        if self.subset is None and not self.avoided:  # nearly always, and asked of every replica
+            return True
+        return admits(self.subset, address) and address not in self.avoided
+
+
+def admits(subset: frozenset[str] | None, address: str) -> bool:
+    """Whether a subset admits an address; an entry without a port means all its ports."""
+    if subset is None or address in subset:
+        return True
+    host = address.rpartition(":")[0]
+    return host in subset or host.strip("[]") in subset
 
 
 class Prediction(NamedTuple):
     """What the request would meet on a replica.
 
     Attributes:
-        tpot_seconds: At B + 1, prefill interference and its swing included.
+        tpot_seconds: At B + 1, with the prompts of a steady state or those of just now.
         ttft_seconds: Queue, pending prompts and own prefill.
         kv_ratio: KV use once admitted.
         lateness_ratio: The worst of prediction over limit; at most 1 when the guard passes.
@@ -96,6 +106,7 @@ class Unit:
         waiting_requests: As scraped, or None.
         kv_usage_ratio: As scraped, or None.
         tokens_per_joule: As scraped (tokens/s over watts), or None.
+        prompt_inflow: Prefill seconds of own prompts sent here lately, fading.
     """
 
     __slots__ = (
@@ -110,6 +121,7 @@ class Unit:
         "observed",
         "price_ratio",
         "profile",
+        "prompt_inflow",
         "replica",
         "tokens_per_joule",
         "waiting_requests",
@@ -125,6 +137,7 @@ class Unit:
         self.profile = profile
         self.price_ratio = 1.0
         self.kv_capacity_tokens = profile.kv_capacity_tokens
+        self.prompt_inflow = DecayedSum(1.0)
         self.unobserve()
 
     def unobserve(self) -> None:
@@ -139,10 +152,28 @@ class Unit:
         self.tokens_per_joule: float | None = None
 
     def observe(
-        self, signals: Signals, freshness: FreshnessPolicy, mix: Mix, *, now_seconds: float
+        self,
+        signals: Signals,
+        freshness: FreshnessPolicy,
+        mix: Mix,
+        *,
+        burst_life_ratio: float,
+        now_seconds: float,
     ) -> None:
-        """Take in the newest readings; stale and missing ones leave the ledger alone."""
+        """Take in the newest readings; stale and missing ones leave the ledger alone.
+
+        Args:
+            signals: Of this replica.
+            freshness: When they stop counting.
+            mix: Of what it serves.
+            burst_life_ratio: Part of a mean answer's life over which prompts are added up.
+            now_seconds: Monotonic time.
+        """
         self.unobserve()
+        life_seconds = mix.output_tokens * self.backend.objective.tpot_seconds
+        self.prompt_inflow.change_window(
+            max(_MIN_BURST_SECONDS, burst_life_ratio * life_seconds), now_seconds=now_seconds
+        )
 
         def fresh(kind: SignalKind) -> float | None:
             return freshness.fresh_value(signals.get(kind), now_seconds=now_seconds)
@@ -197,17 +228,12 @@ class Unit:
 
     def predict(self, demand: Demand, *, kv_limit_ratio: float, now_seconds: float) -> Prediction:
         """What `demand` would meet here, as one request more."""
-        step, objective = self.profile.step, self.backend.objective
+        objective = self.backend.objective
         batch = self.running + 1.0
         kv_tokens = self.resident_tokens + demand.resident_tokens
-        decode_seconds = step.decode_seconds(batch, kv_tokens)
-        tpot_seconds = (
-            decode_seconds
-            + batch * interference_seconds_per_request(self.profile, demand.mix)
-            + demand.swing_deviations
-            * interference_swing_seconds(
-                self.profile, demand.mix, batch=batch, output_tokens=demand.output_tokens
-            )
+        tpot_seconds = max(
+            steady_tpot_seconds(self.profile, batch=batch, kv_tokens=kv_tokens, mix=demand.mix),
+            self._burst_tpot_seconds(demand, batch, kv_tokens, now_seconds),
         )
         ttft_seconds = (
             max(0.0, self.account.prefill_free_seconds - now_seconds)
@@ -229,6 +255,33 @@ class Unit:
             (batch / self.backend.max_running_requests, "slots"),
         )
         return Prediction(tpot_seconds, ttft_seconds, kv_ratio, lateness_ratio, limit)
+
+    def _burst_tpot_seconds(
+        self, demand: Demand, batch: float, kv_tokens: float, now_seconds: float
+    ) -> float:
+        """Time per token of a short answer, among the prompts that came here just now.
+
+        While prompts take a share s of the time, a decode step takes T / (1 - s); and never more
+        than T and one full chunk, because that is all the prefill that an engine puts in a step.
+        """
+        step = self.profile.step
+        decode_seconds = step.decode_seconds(batch, kv_tokens)
+        own_seconds = step.prompt_seconds(demand.prompt_tokens)
+        inflow = self.prompt_inflow
+        share = inflow.per_second(now_seconds=now_seconds) + own_seconds / inflow.window_seconds
+        longest = max(demand.prompt_tokens, demand.mix.computed_prompt_tokens)
+        chunk_seconds = step.prompt_seconds(
+            step.chunk_tokens, cached_tokens=max(0.0, longest - step.chunk_tokens)
+        )
+        ceiling_seconds = decode_seconds + chunk_seconds
+        if share >= 1.0:
+            return ceiling_seconds
+        return min(decode_seconds / (1.0 - share), ceiling_seconds)
+
+    def send_prompt(self, demand: Demand, *, now_seconds: float) -> None:
+        """Count the prompt of a request that was just picked for here."""
+        prompt_seconds = self.profile.step.prompt_seconds(demand.prompt_tokens)
+        self.prompt_inflow.add(prompt_seconds, now_seconds=now_seconds)
 
     def prefill_seconds(self, demand: Demand) -> float:
         """Time to compute the prompt: its own work and the decodes its chunks share steps with."""

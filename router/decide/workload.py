@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from fleet.physics import Mix
 from fleet.signals import SignalKind
 from fleet.snapshot import FleetSnapshot
+from router.decide.decayed_sum import DecayedSum
+from router.decide.load_swing import LoadSwing
 from router.decide.request_facts import Api, RequestFacts
 from router.decide.settings import DecideSettings
 
@@ -20,30 +22,12 @@ _MIN_BYTES_PER_TOKEN = 1.0
 _MAX_BYTES_PER_TOKEN = 16.0
 
 
-class DecayedSum:
-    """A sum whose terms fade with a time constant: an exponential moving window."""
-
-    __slots__ = ("_at_seconds", "_value", "_window_seconds")
-
-    def __init__(self, window_seconds: float) -> None:
-        """Start at zero."""
-        self._value = 0.0
-        self._at_seconds = 0.0
-        self._window_seconds = window_seconds
-
-    def add(self, amount: float, *, now_seconds: float) -> None:
-        """Fade what is there, then add."""
-        self._value = self.read(now_seconds=now_seconds) + amount
-        self._at_seconds = max(now_seconds, self._at_seconds)
-
-    def read(self, *, now_seconds: float) -> float:
-        """The faded sum."""
-        elapsed_seconds = max(0.0, now_seconds - self._at_seconds)
-        return self._value * math.exp(-elapsed_seconds / self._window_seconds)
-
-
 class ModelWorkload:
-    """Running estimates for one model."""
+    """Running estimates for one model.
+
+    Attributes:
+        swing: How much its arrival rate swings.
+    """
 
     __slots__ = (
         "_answers",
@@ -59,6 +43,7 @@ class ModelWorkload:
         "_since_seconds",
         "_uncounted_bytes",
         "_written_tokens",
+        "swing",
     )
 
     def __init__(self, settings: DecideSettings) -> None:
@@ -75,6 +60,7 @@ class ModelWorkload:
         self._counted_prompt_tokens = DecayedSum(window_seconds)
         self._cached_tokens = DecayedSum(window_seconds)
         self._queried_tokens = DecayedSum(window_seconds)
+        self.swing = LoadSwing()
         self._running = 0.0
         self._uncounted_bytes = 0.0
 
@@ -83,6 +69,7 @@ class ModelWorkload:
         if self._since_seconds is None:
             self._since_seconds = now_seconds
         self._arrivals.add(1.0, now_seconds=now_seconds)
+        self.swing.arrive(now_seconds=now_seconds)
         self._own_requests.add(1.0, now_seconds=now_seconds)
         self._uncounted_bytes += facts.prompt_bytes
         self._prompt_tokens.add(prompt_tokens, now_seconds=now_seconds)

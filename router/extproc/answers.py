@@ -13,6 +13,9 @@ _MODELS_PATH = "/v1/models"
 _HEALTH_PATH = "/health"
 _OWNER = "headrace"
 
+DROPPED_REASON_HEADER = "x-llm-d-request-dropped-reason"
+"""On 429 and 503; the reference picker's name, so that its clients need no change."""
+
 
 class Refusal(NamedTuple):
     """How a reason of refusal looks from outside.
@@ -22,19 +25,26 @@ class Refusal(NamedTuple):
         error_type: OpenAI's error `type`.
         code: OpenAI's error `code` when the rejection brings none.
         retry_after_seconds: Told when the rejection brings none; None where a retry is of no use.
+        dropped: Why the service turned a good request away, in the reference picker's words.
     """
 
     status: int
     error_type: str
     code: str
     retry_after_seconds: float | None
+    dropped: str | None = None
 
 
 _REFUSALS = {
     RejectionReason.BAD_REQUEST: Refusal(400, "invalid_request_error", "invalid_request", None),
     RejectionReason.MODEL_NOT_FOUND: Refusal(404, "invalid_request_error", "model_not_found", None),
-    RejectionReason.NO_HEALTHY_REPLICA: Refusal(503, "server_error", "service_unavailable", 5.0),
-    RejectionReason.SHED: Refusal(429, "rate_limit_error", "rate_limit_exceeded", 1.0),
+    RejectionReason.TOO_LARGE: Refusal(413, "invalid_request_error", "request_too_large", None),
+    RejectionReason.NO_HEALTHY_REPLICA: Refusal(
+        503, "server_error", "service_unavailable", 5.0, dropped="rejected-no-endpoints"
+    ),
+    RejectionReason.SHED: Refusal(
+        429, "rate_limit_error", "rate_limit_exceeded", 1.0, dropped="rejected-saturated"
+    ),
 }
 
 
@@ -50,6 +60,8 @@ def rejection_answer(rejection: Rejection) -> Immediate:
     headers: tuple[tuple[str, str], ...] = ()
     if retry_after_seconds is not None:
         headers = (("retry-after", str(max(1, math.ceil(retry_after_seconds)))),)
+    if refusal.dropped is not None:
+        headers = (*headers, (DROPPED_REASON_HEADER, refusal.dropped))
     error = {
         "message": rejection.message,
         "type": refusal.error_type,

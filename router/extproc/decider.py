@@ -5,18 +5,46 @@ from typing import Protocol
 from router.decide.explain import Explanation
 from router.decide.ledger import Ticket
 from router.decide.outcome import Pick, Rejection
-from router.decide.request_facts import RequestFacts
+from router.decide.request_facts import RequestFacts, RequestHints
+
+
+class Waiting(Protocol):
+    """A request that may not go yet: what a decider returns instead of a pick."""
+
+    async def decided(self) -> Pick | Rejection:
+        """The decision; a pick is entered in the ledger in the very step that makes it."""
+        ...
+
+    def withdraw(self, *, now_seconds: float) -> None:
+        """The request is over before its decision was handed over: nothing of it may stay.
+
+        Settles the ticket of a pick that was made and that nobody took, also when decided() has
+        returned it: the stream may end in that very moment.
+        """
+        ...
 
 
 class Decider(Protocol):
-    """Pure and synchronous: deciding and recording happen in one call that gives no way."""
+    """Synchronous: deciding and recording happen in one call that gives no way."""
 
     def models(self) -> tuple[str, ...]:
         """Names of all served models, sorted."""
         ...
 
-    def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
-        """Choose a replica and enter the request in the ledger, or refuse."""
+    def pick(
+        self, facts: RequestFacts, *, now_seconds: float, draw: float
+    ) -> Pick | Rejection | Waiting:
+        """Choose a replica and enter the request in the ledger, refuse, or let it wait."""
+        ...
+
+    def pass_on(
+        self, hints: RequestHints, *, now_seconds: float, draw: float
+    ) -> tuple[str, ...] | Rejection:
+        """Endpoints for a request without a prompt, best first; records nothing."""
+        ...
+
+    def serve(self, pick: Pick, address: str, *, now_seconds: float) -> None:
+        """Take note of the endpoint that really serves a pick."""
         ...
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from router.decide.outcome import Pick, RejectionReason
+from router.decide.outcome import Pick, Rejection, RejectionReason
+from router.extproc.decider import Waiting
 
 
 class Phase(Enum):
@@ -39,10 +40,10 @@ class RequestHeaders(NamedTuple):
     Attributes:
         method: As sent, for example "POST".
         path: With its query string.
-        hints: The headers among hints.HINT_HEADERS that were sent, by name in lower case.
+        hints: The headers among hints.READ_HEADERS that were sent, by name in lower case.
         subset: "ip:port" or "ip" entries the pick is limited to, or None for no limit.
-        request_body_mode: As the stream announced it; BUFFERED when it did not.
-        response_body_mode: Likewise; NONE when it did not.
+        request_body_mode: As the stream announced it, or None.
+        response_body_mode: Likewise.
         end_of_stream: Nothing follows: the request has no body.
     """
 
@@ -50,15 +51,16 @@ class RequestHeaders(NamedTuple):
     path: str
     hints: Mapping[str, str]
     subset: frozenset[str] | None
-    request_body_mode: BodyMode
-    response_body_mode: BodyMode
+    request_body_mode: BodyMode | None
+    response_body_mode: BodyMode | None
     end_of_stream: bool
 
 
 class RequestBody(NamedTuple):
-    """The body of the request, whole."""
+    """The body of the request: whole, or a part of it when bodies are streamed."""
 
     body: bytes
+    end_of_stream: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,40 @@ class RequestTrailers:
     """The request ended with trailers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponsePart:
-    """A part of the response; the router needs nothing of it but must answer."""
+class Decided(NamedTuple):
+    """What was waited for is decided."""
 
-    phase: Phase
+    result: Pick | Rejection
+
+
+class ResponseHeaders(NamedTuple):
+    """A response begins.
+
+    Attributes:
+        status: HTTP status, 0 when it was not told.
+        served: The endpoint that serves the request, as the data plane says, or None.
+        content_type: As sent, empty without.
+        content_encoding: Likewise.
+        end_of_stream: Nothing follows.
+    """
+
+    status: int = 0
+    served: str | None = None
+    content_type: str = ""
+    content_encoding: str = ""
+    end_of_stream: bool = False
+
+
+class ResponseBody(NamedTuple):
+    """A part of the response's body, or all of it."""
+
+    body: bytes = b""
+    end_of_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTrailers:
+    """The response ended with trailers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +114,69 @@ class StreamEnded:
     """The stream is over, in whatever way: finished, cancelled, broken."""
 
 
-Event = RequestHeaders | RequestBody | RequestTrailers | ResponsePart | Unrecognized | StreamEnded
+Event = (
+    RequestHeaders
+    | RequestBody
+    | RequestTrailers
+    | Decided
+    | ResponseHeaders
+    | ResponseBody
+    | ResponseTrailers
+    | Unrecognized
+    | StreamEnded
+)
 
 
 # Replies
 
+Metadata = Mapping[str, str | float]
+
 
 class Continue(NamedTuple):
-    """Go on, unchanged except that a destination set by the client is taken out of the headers."""
+    """Go on, unchanged except that a destination set by the client is taken out of the headers.
+
+    Attributes:
+        phase: What is answered.
+        metadata: For Envoy's access log, or None.
+    """
 
     phase: Phase
+    metadata: Metadata | None = None
 
 
 class Route(NamedTuple):
-    """Answer to the request body: send the request to `pick.address`.
+    """Send the request to one of `endpoints`, the first that can be reached.
 
     Attributes:
-        pick: Where to.
-        model: The name asked for; Envoy keeps to its replicas when the picked one fails.
+        endpoints: "ip:port" each, best first.
+        phase: What is answered: the headers, or a whole body.
+        model: For a fallback that must find the same model; None when none was named.
+        pick: The decision, when one was made.
+        body: Replaces the whole body that is answered, or None.
+        content_length: Of the rewritten body, which may follow in chunks; None when unchanged.
     """
 
-    pick: Pick
-    model: str
+    endpoints: tuple[str, ...]
+    phase: Phase
+    model: str | None = None
+    pick: Pick | None = None
+    body: bytes | None = None
+    content_length: int | None = None
+
+
+class Chunk(NamedTuple):
+    """A part of a body, sent on where bodies are streamed in full duplex."""
+
+    phase: Phase
+    body: bytes
+    end_of_stream: bool
+    metadata: Metadata | None = None
+
+
+class Await(NamedTuple):
+    """Send nothing yet: ask again with Decided once this is decided."""
+
+    waiting: Waiting
 
 
 class Immediate(NamedTuple):
@@ -131,4 +203,4 @@ class End(NamedTuple):
     error: str | None = None
 
 
-Reply = Continue | Route | Immediate | End
+Reply = Continue | Route | Chunk | Await | Immediate | End

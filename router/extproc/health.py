@@ -2,11 +2,12 @@
 
 Names as the pickers of the Gateway API Inference Extension use them: `liveness` holds while the
 process answers; `readiness`, the empty name and the ext_proc service hold while a snapshot has been
-published and the router is not draining; anything else is SERVICE_UNKNOWN.
+published and the router is not draining. Of any other name a check fails with NOT_FOUND and a watch
+tells SERVICE_UNKNOWN, as gRPC's protocol has it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -15,19 +16,25 @@ from fleet.snapshot import SnapshotHolder
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS = "liveness"
-_READINESS_NAMES = frozenset({"", "readiness", EXT_PROC_SERVICE})
+# The last is what the Inference Extension's own charts have probed for.
+_READINESS_NAMES = frozenset({"", "readiness", EXT_PROC_SERVICE, "inference-extension"})
 
 _STATUS = health_pb2.HealthCheckResponse
 _WATCH_INTERVAL_SECONDS = 0.5
 
 
 class Readiness:
-    """The one answer to "may requests come?", shared by gRPC health and the admin port."""
+    """The one answer to "may requests come?", shared by gRPC health and the admin port.
+
+    Attributes:
+        remark: One sentence on what is degraded though requests may come, or None.
+    """
 
     def __init__(self, snapshots: SnapshotHolder) -> None:
         """Watch `snapshots`; its first holds only the topology and has version 0."""
         self._snapshots = snapshots
         self._draining = asyncio.Event()
+        self.remark: Callable[[], str | None] = lambda: None
 
     @property
     def draining(self) -> bool:
@@ -58,9 +65,12 @@ def health_handler(readiness: Readiness) -> grpc.GenericRpcHandler:
     """The grpc.health.v1.Health service for a server."""
 
     async def check(
-        request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext
+        request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
-        return _STATUS(status=_status(request.service, readiness))
+        status = _status(request.service, readiness)
+        if status == _STATUS.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return _STATUS(status=status)
 
     async def watch(
         request: health_pb2.HealthCheckRequest, _context: grpc.aio.ServicerContext

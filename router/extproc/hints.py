@@ -13,7 +13,27 @@ TPOT_HEADERS = ("x-headrace-slo-tpot-ms", "x-llm-d-slo-tpot-ms", "x-slo-tpot-ms"
 PRIORITY_HEADER = "x-headrace-priority"
 
 HINT_HEADERS = frozenset({*TTFT_HEADERS, *TPOT_HEADERS, PRIORITY_HEADER})
-"""The only request headers, besides :method and :path, that are read."""
+"""The request headers that the decision is made on."""
+
+# Ours and llm-d's; then the names that the Gateway API Inference Extension had before.
+REWRITE_HEADERS = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
+CONTEXT_HEADERS = frozenset(
+    {
+        *REWRITE_HEADERS,
+        "traceparent",
+        "x-gateway-inference-fairness-id",
+        "x-gateway-inference-objective",
+        "x-headrace-tenant",
+        "x-llm-d-inference-fairness-id",
+        "x-llm-d-inference-objective",
+        "x-request-id",
+        "x-session-id",
+    }
+)
+"""Further request headers that are read: who asks, and for what."""
+
+READ_HEADERS = HINT_HEADERS | CONTEXT_HEADERS
+"""All request headers, besides :method and :path, that are looked at."""
 
 _PRIORITY_LIMIT = 2**31  # InferenceObjective.spec.priority is an int32
 _SHOWN_CHARACTERS = 40
@@ -25,10 +45,10 @@ def read_hints(
     """Read the hints, or refuse with the name of the header that is malformed.
 
     Args:
-        headers: Those of HINT_HEADERS that were sent.
+        headers: Those of READ_HEADERS that were sent.
         subset: From the proxy, passed on.
     """
-    if not headers and subset is None:
+    if subset is None and HINT_HEADERS.isdisjoint(headers):
         return NO_HINTS
     ttft_seconds = _objective_seconds(headers, TTFT_HEADERS)
     if isinstance(ttft_seconds, Rejection):
@@ -40,6 +60,15 @@ def read_hints(
     if isinstance(priority, Rejection):
         return priority
     return RequestHints(ttft_seconds, tpot_seconds, priority, subset)
+
+
+def rewritten_model(headers: Mapping[str, str]) -> str | None:
+    """The model that the replica is to be asked for instead, or None."""
+    for name in REWRITE_HEADERS:
+        model = headers.get(name, "").strip()
+        if model:
+            return model
+    return None
 
 
 def read_subset(entries: str | Iterable[str]) -> frozenset[str]:

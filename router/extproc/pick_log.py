@@ -1,13 +1,13 @@
 """The last decisions, some of them explained, for people who ask why. Pure."""
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from router.decide.explain import Explanation
 from router.decide.ledger import Ticket
 from router.decide.outcome import Pick, Rejection
-from router.decide.request_facts import RequestFacts
-from router.extproc.decider import Decider
+from router.decide.request_facts import RequestFacts, RequestHints
+from router.extproc.decider import Decider, Waiting
 
 
 class PickRecord(NamedTuple):
@@ -41,8 +41,13 @@ class PickRecord(NamedTuple):
         }
         if isinstance(result, Pick):
             described["address"] = result.address
+            described["fallbacks"] = list(result.fallbacks)
             described["dynamic_joules"] = result.dynamic_joules
             described["in_flight"] = not result.ticket.settled
+            described["served_by"] = result.ticket.address
+            other = result.counterfactual
+            if other is not None:
+                described["counterfactual"] = other._asdict()
         if isinstance(self.explanation, Explanation):
             described["explanation"] = self.explanation.to_dict()
         return described
@@ -53,9 +58,12 @@ class PickLog:
 
     Every decision is kept, which costs one tuple; explanations are made at a bounded rate, since
     each looks at every candidate. A quiet router explains everything, a busy one a sample.
+
+    Attributes:
+        verdicts: Candidates of explained picks, counted by verdict.
     """
 
-    __slots__ = ("_decider", "_interval_seconds", "_next_seconds", "_records")
+    __slots__ = ("_decider", "_interval_seconds", "_next_seconds", "_records", "verdicts")
 
     def __init__(
         self, decider: Decider, *, capacity: int = 1000, explained_per_second: float = 10.0
@@ -65,6 +73,7 @@ class PickLog:
         self._records: deque[PickRecord] = deque(maxlen=capacity)
         self._interval_seconds = 1.0 / explained_per_second
         self._next_seconds = float("-inf")
+        self.verdicts: Counter[str] = Counter()
 
     @property
     def capacity(self) -> int:
@@ -80,15 +89,30 @@ class PickLog:
         """Names of all served models, sorted."""
         return self._decider.models()
 
-    def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
-        """Decide and remember."""
+    def pick(
+        self, facts: RequestFacts, *, now_seconds: float, draw: float
+    ) -> Pick | Rejection | Waiting:
+        """Decide and remember; what is told to wait is remembered where it is decided."""
         explanation: Explanation | Rejection | None = None
         if now_seconds >= self._next_seconds:
             self._next_seconds = now_seconds + self._interval_seconds
             explanation = self._decider.explain(facts, now_seconds=now_seconds)
+            if isinstance(explanation, Explanation):
+                self.verdicts.update(view.verdict for view in explanation.candidates)
         result = self._decider.pick(facts, now_seconds=now_seconds, draw=draw)
-        self._records.append(PickRecord(now_seconds, facts, result, explanation))
+        if isinstance(result, Pick | Rejection):
+            self._records.append(PickRecord(now_seconds, facts, result, explanation))
         return result
+
+    def pass_on(
+        self, hints: RequestHints, *, now_seconds: float, draw: float
+    ) -> tuple[str, ...] | Rejection:
+        """Endpoints for a request without a prompt; not remembered."""
+        return self._decider.pass_on(hints, now_seconds=now_seconds, draw=draw)
+
+    def serve(self, pick: Pick, address: str, *, now_seconds: float) -> None:
+        """Take note of the endpoint that really serves a pick."""
+        self._decider.serve(pick, address, now_seconds=now_seconds)
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request."""

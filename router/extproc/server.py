@@ -12,8 +12,12 @@ import grpc
 
 from fleet.clock import Clock
 from router.extproc.decider import Decider
+from router.extproc.events import BodyMode
+from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
 from router.extproc.health import Readiness, health_handler
 from router.extproc.servicer import ExtProcServicer
+from router.extproc.session_settings import Alias, SessionSettings, same_model
+from router.extproc.tls import CertificateError, Certificates, TlsSettings
 from router.metrics import RouterMetrics
 
 _log = logging.getLogger(__name__)
@@ -35,6 +39,11 @@ class ExtProcSettings:
         unix_socket: Path to listen on, or None. The cheaper way when Envoy is on this machine.
         host: Address to listen on when `port` is given.
         port: TCP port, 0 for any free one, or None for no TCP.
+        tls: How the TCP port is secured, or None for plain text. The socket is always plain.
+        health_port: TCP port of a second, plain server for health alone, since the probes of
+            Kubernetes speak no TLS; 0 for any free one, None for none.
+        unannounced: The body mode of proxies that announce none.
+        subset_hints: Whether the gateway may limit the endpoints of a pick.
         reuse_port: Share the port with other worker processes. Off, so that a second router
             started by mistake fails instead of taking half of the streams.
         max_body_bytes: Largest request body; the same as Envoy's limit, which answers 413.
@@ -49,6 +58,10 @@ class ExtProcSettings:
     unix_socket: Path | None = None
     host: str = "127.0.0.1"
     port: int | None = None
+    tls: TlsSettings | None = None
+    health_port: int | None = None
+    unannounced: BodyMode = BodyMode.BUFFERED
+    subset_hints: bool = True
     reuse_port: bool = False
     max_body_bytes: int = 64 * _MEBIBYTE
     max_concurrent_streams: int = 65_536
@@ -61,6 +74,8 @@ class ExtProcServer:
 
     Attributes:
         port: The TCP port listened on once started, or None.
+        health_port: Likewise of the server for health alone.
+        certificates: In use on `port` once started, or None.
     """
 
     def __init__(
@@ -72,6 +87,8 @@ class ExtProcServer:
         readiness: Readiness,
         metrics: RouterMetrics,
         draw: Callable[[], float] = random.random,
+        observer: ExchangeObserver = NO_OBSERVER,
+        alias: Alias = same_model,
     ) -> None:
         """Prepare; nothing is opened before `start`.
 
@@ -82,12 +99,30 @@ class ExtProcServer:
             readiness: Told of draining, asked by health checks.
             metrics: Counted in.
             draw: Uniform numbers in [0, 1) for the decider.
+            observer: Told of routed requests and their responses.
+            alias: The model that a replica is to be asked for when a client names one.
         """
         self._settings = settings
+        self._clock = clock
         self._readiness = readiness
-        self._servicer = ExtProcServicer(decider=decider, clock=clock, metrics=metrics, draw=draw)
+        self._servicer = ExtProcServicer(
+            decider=decider,
+            clock=clock,
+            metrics=metrics,
+            draw=draw,
+            settings=SessionSettings(
+                max_body_bytes=settings.max_body_bytes,
+                unannounced=settings.unannounced,
+                subset_hints=settings.subset_hints,
+                alias=alias,
+            ),
+            observer=observer,
+        )
         self._server: grpc.aio.Server | None = None
+        self._health: grpc.aio.Server | None = None
         self.port: int | None = None
+        self.health_port: int | None = None
+        self.certificates: Certificates | None = None
 
     @property
     def open_streams(self) -> int:
@@ -98,7 +133,8 @@ class ExtProcServer:
         """Listen.
 
         Raises:
-            ListenError: When nothing to listen on is set, or it is not to be had.
+            ListenError: When nothing to listen on is set, or it is not to be had, or its
+                certificate is of no use.
         """
         settings = self._settings
         if settings.unix_socket is None and settings.port is None:
@@ -109,12 +145,32 @@ class ExtProcServer:
             _free_socket_path(settings.unix_socket)
             _bind(server, f"unix:{settings.unix_socket}")
         if settings.port is not None:
-            if not settings.reuse_port:
-                _require_free(settings.host, settings.port)
-            self.port = _bind(server, _target(settings.host, settings.port))
+            self.port = self._listen(server, settings.port, self._credentials())
+        if settings.health_port is not None:
+            self._health = grpc.aio.server()
+            self._health.add_generic_rpc_handlers((health_handler(self._readiness),))
+            self.health_port = self._listen(self._health, settings.health_port, None)
+            await self._health.start()
         await server.start()
         self._server = server
-        _log.info("ext_proc listens on %s", ", ".join(self.addresses()))
+        secured = "TLS" if self.certificates is not None else "plain text"
+        _log.info("ext_proc listens on %s (%s)", ", ".join(self.addresses()), secured)
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        if self._settings.tls is None:
+            return None
+        try:
+            self.certificates = Certificates(self._settings.tls, self._clock)
+        except CertificateError as error:
+            raise ListenError(f"ext_proc: {error}") from error
+        return self.certificates.credentials()
+
+    def _listen(
+        self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None
+    ) -> int:
+        if not self._settings.reuse_port:
+            _require_free(self._settings.host, port)
+        return _bind(server, _target(self._settings.host, port), credentials)
 
     def addresses(self) -> tuple[str, ...]:
         """What it listens on, as gRPC targets; the actual port once started."""
@@ -148,6 +204,8 @@ class ExtProcServer:
             # Health watches never end by themselves; a stream that came in just now may.
             await server.stop(min(limit_seconds, _FAREWELL_SECONDS))
         await self._servicer.idle()
+        if self._health is not None:
+            await self._health.stop(None)
         return cut_off
 
     async def _streams_left(self, limit_seconds: float) -> int:
@@ -184,9 +242,15 @@ def _target(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind(server: grpc.aio.Server, target: str) -> int:
+def _bind(
+    server: grpc.aio.Server, target: str, credentials: grpc.ServerCredentials | None = None
+) -> int:
     try:
-        port: int = server.add_insecure_port(target)
+        port: int = (
+            server.add_insecure_port(target)
+            if credentials is None
+            else server.add_secure_port(target, credentials)
+        )
     except RuntimeError as error:
         # gRPC logs the cause and raises without it.
         raise ListenError(

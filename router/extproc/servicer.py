@@ -10,16 +10,22 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from google.protobuf.message import DecodeError
 
 from fleet.clock import Clock
-from router.extproc.codec import Encoder, decode
 from router.extproc.decider import Decider
-from router.extproc.events import End, Immediate, Route, StreamEnded
+from router.extproc.encoder import Encoder
+from router.extproc.events import Await, End, Event, Immediate, Route, StreamEnded
+from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
 from router.extproc.health import EXT_PROC_SERVICE
-from router.extproc.session import Session, State, StreamOutcome
+from router.extproc.inbox import Inbox
+from router.extproc.session import Session
+from router.extproc.session_settings import SessionSettings
+from router.extproc.states import State, StreamOutcome
 from router.metrics import RouterMetrics
 
 _log = logging.getLogger(__name__)
 _LOG_INTERVAL_SECONDS = 10.0
 _STREAM_ENDED = StreamEnded()
+_DEFAULTS = SessionSettings()
+_UNDECIDED = frozenset({State.AWAITING_BODY, State.COLLECTING})
 
 
 class ExtProcServicer:
@@ -36,14 +42,20 @@ class ExtProcServicer:
         clock: Clock,
         metrics: RouterMetrics,
         draw: Callable[[], float],
+        settings: SessionSettings = _DEFAULTS,
+        observer: ExchangeObserver = NO_OBSERVER,
     ) -> None:
-        """Serve with `decider`; `draw` gives uniform numbers in [0, 1)."""
+        """Serve with `decider`; `draw` gives uniform numbers in [0, 1). The rest: see Session."""
         self._decider = decider
         self._clock = clock
         self._metrics = metrics
         self._draw = draw
         self._encoder = Encoder()
-        self._created_epoch_seconds = int(clock.epoch_seconds())
+        self._session_arguments: dict[str, Any] = {
+            "created_epoch_seconds": int(clock.epoch_seconds()),
+            "settings": settings,
+            "observer": observer,
+        }
         self._idle = asyncio.Event()
         self._idle.set()
         self._complaints = _LogLimit(_LOG_INTERVAL_SECONDS)
@@ -62,24 +74,22 @@ class ExtProcServicer:
 
     async def process(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """Serve one stream from its first message to its end, whoever ends it."""
-        session = Session(self._decider, created_epoch_seconds=self._created_epoch_seconds)
+        session = Session(self._decider, **self._session_arguments)
+        inbox = Inbox(context)
         self._open()
         try:
-            verdict = await self._supervise(session, context)
+            verdict = await self._supervise(session, inbox, context)
         finally:
-            # Runs on cancellation too. Nothing here waits: the ticket is settled before any
-            # other stream decides.
-            session.receive(_STREAM_ENDED, now_seconds=self._clock.monotonic_seconds(), draw=0.0)
-            self._close(session)
+            self._finish(session, inbox)
         if verdict is not None:
             await context.abort(*verdict)
 
     async def _supervise(
-        self, session: Session, context: grpc.aio.ServicerContext
+        self, session: Session, inbox: Inbox, context: grpc.aio.ServicerContext
     ) -> tuple[grpc.StatusCode, str] | None:
         """Converse; return the status to end with when it is not OK."""
         try:
-            error = await self._converse(session, context)
+            error = await self._converse(session, inbox, context)
         except DecodeError:
             session.outcome = StreamOutcome.PROTOCOL_ERROR
             error = "a message is not a ProcessingRequest"
@@ -94,40 +104,55 @@ class ExtProcServicer:
         self._complain(f"an ext_proc peer broke the protocol: {error}")
         return grpc.StatusCode.INVALID_ARGUMENT, error
 
-    async def _converse(self, session: Session, context: grpc.aio.ServicerContext) -> str | None:
+    async def _converse(
+        self, session: Session, inbox: Inbox, context: grpc.aio.ServicerContext
+    ) -> str | None:
         """Read and answer until either side ends the stream; return what the peer did wrong."""
         while True:
-            message = await context.read()
-            if message is grpc.aio.EOF:
+            event = await inbox.next()
+            if event is None:
                 return None
-            replies = self._answer(session, message)
-            # Let go of the message: the stream lives as long as the answer to its prompt, and a
+            replies = self._answer(session, event)
+            # Let go of the event: the stream lives as long as the answer to its prompt, and a
             # body of 200 KB held for minutes by thousands of streams would be the memory we use.
-            del message
+            del event
+            if session.state is not State.DECIDING:
+                inbox.forget()
             for reply in replies:
-                if isinstance(reply, End):
+                if isinstance(reply, bytes):
+                    await context.write(reply)
+                elif isinstance(reply, End):
                     return reply.error
-                await context.write(reply)
+                else:
+                    inbox.expect(reply.waiting)
 
-    def _answer(self, session: Session, message: ProcessingRequest) -> list[bytes | End]:
+    def _answer(self, session: Session, event: Event) -> list[bytes | End | Await]:
         """Decide without giving way, count, and serialize."""
-        event = decode(message)
-        undecided = session.state is State.AWAITING_BODY
+        undecided = session.state in _UNDECIDED
         started_seconds = self._clock.monotonic_seconds()
         replies = session.receive(event, now_seconds=started_seconds, draw=self._draw())
-        if undecided:
+        if undecided and session.state not in _UNDECIDED:
             self._metrics.decided(self._clock.monotonic_seconds() - started_seconds)
-        encoded: list[bytes | End] = []
+        encoded: list[bytes | End | Await] = []
         for reply in replies:
-            if isinstance(reply, End):
+            if isinstance(reply, (End, Await)):
                 encoded.append(reply)
                 continue
-            if isinstance(reply, Route):
+            if isinstance(reply, Route) and reply.pick is not None:
                 self._metrics.picked(reply.pick)
             elif isinstance(reply, Immediate):
                 self._metrics.answered(reply)
             encoded.append(self._encoder.encode(reply))
         return encoded
+
+    def _finish(self, session: Session, inbox: Inbox) -> None:
+        """Settle, on cancellation too; nothing here waits, so no other stream decides before."""
+        now_seconds = self._clock.monotonic_seconds()
+        try:
+            session.receive(_STREAM_ENDED, now_seconds=now_seconds, draw=0.0)
+        finally:
+            inbox.close()
+            self._close(session)
 
     def _open(self) -> None:
         self.open_streams += 1

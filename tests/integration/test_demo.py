@@ -157,6 +157,10 @@ def test_the_figures_of_a_report_add_up(whole_run):
         assert sum(backend["requests"] for backend in backends) == REQUESTS
         assert sum(backend["share_of_picks_ratio"] for backend in backends) == pytest.approx(1.0)
         assert sum(arm["pick_reasons"].values()) == REQUESTS
+        metering = arm["metering"]
+        assert metering["request_joules"] > 0.0
+        assert abs(metering["conservation_ratio"]) <= 0.001
+        assert metering["conserved"]
         tokens = sum(backend["output_tokens"] for backend in backends)
         assert tokens == arm["output_tokens"] == client["output_tokens"]
         dynamic = sum(backend["dynamic_joules"] for backend in backends)
@@ -253,7 +257,7 @@ def terminated(demo):
 
 
 def starting(demo):
-    return demo.runs("loadtest.sim_fleet")
+    return demo.runs("loadtest.fleet_control")
 
 
 @pytest.mark.parametrize("moment", [starting, Demo.answers], ids=["starting", "answering"])

@@ -718,7 +718,7 @@ async def test_a_taken_port_leaves_nothing_listening(fleet):
 async def start_process(tmp_path, spec):
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtest.sim_fleet"),
+        *(sys.executable, "-m", "loadtest.fleet_control"),
         *("--spec", str(tmp_path / "spec.json"), "--ready-file", str(tmp_path / "ready.json")),
         stderr=asyncio.subprocess.PIPE,
     )

@@ -175,7 +175,7 @@ async def test_the_server_picks_what_the_simulator_picked(policy):
         Arrival(k / 12.0, 40 + (k * 977) % 3000, 5 + (k * 131) % 200, MODEL) for k in range(300)
     ]
     record = recorded(policy, fleet, arrivals)
-    simulated = [entry[4].address for entry in record if entry[0] == "pick"]
+    simulated = [",".join(entry[4].endpoints) for entry in record if entry[0] == "pick"]
 
     assert await played(policy, fleet, record) == simulated
     assert len(simulated) == 300

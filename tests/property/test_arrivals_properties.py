@@ -10,9 +10,10 @@ rates = st.floats(0.01, 1e4)
 seeds = st.integers(-(2**70), 2**70)
 
 
+@pytest.mark.parametrize("draw", [azure_like, azure_code_like])
 @given(count=counts, rate=rates, seed=seeds)
-def test_drawn_arrivals_are_as_many_in_order_and_at_the_wanted_rate(count, rate, seed):
-    drawn = azure_like(count, requests_per_second=rate, seed=seed, models={"m": 1})
+def test_drawn_arrivals_are_as_many_in_order_and_at_the_wanted_rate(draw, count, rate, seed):
+    drawn = draw(count, requests_per_second=rate, seed=seed, models={"m": 1})
     times = [a.at_seconds for a in drawn]
     assert len(drawn) == count
     assert times[0] == 0.0
@@ -28,16 +29,11 @@ def test_drawn_lengths_stay_within_those_of_the_trace(count, seed):
         assert 7 <= arrival.output_tokens <= 1_000
 
 
-@given(count=counts, rate=rates, seed=seeds)
-def test_drawn_code_traffic_is_in_order_at_the_wanted_rate_and_within_the_trace(count, rate, seed):
-    drawn = azure_code_like(count, requests_per_second=rate, seed=seed, models={"m": 1})
-    times = [a.at_seconds for a in drawn]
-    assert len(drawn) == count
-    assert times[0] == 0.0
-    assert times == sorted(times)
-    assert all(3 <= a.prompt_tokens <= 7437 and 6 <= a.output_tokens <= 1899 for a in drawn)
-    if count > 1:
-        assert mean_requests_per_second(drawn) == pytest.approx(rate)
+@given(count=counts, seed=seeds)
+def test_drawn_code_lengths_stay_within_those_of_the_trace(count, seed):
+    for arrival in azure_code_like(count, requests_per_second=1, seed=seed, models={"m": 1}):
+        assert 3 <= arrival.prompt_tokens <= 7437
+        assert 6 <= arrival.output_tokens <= 1899
 
 
 @given(count=counts, seed=seeds, weight=st.floats(0.01, 100))

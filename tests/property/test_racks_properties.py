@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from loadtest.simulator.racks import (
     RackInlets,
     ThermalModel,
-    _recirculation,
     coefficient_of_performance,
     cooling_watts,
     highest_supply_celsius,
+    recirculation,
     steady_inlets_celsius,
     synthetic_room,
 )
@@ -118,8 +118,8 @@ def recirculating_racks(draw):
 @given(racks=recirculating_racks(), supply=supplies)
 def test_the_matrix_is_where_mixing_air_over_and_over_ends(racks, supply):
     shares, watts = racks
-    watts_per_kelvin = 3000.0
-    matrix = _recirculation(shares, watts_per_kelvin)
+    watts_per_kelvin = 2.5 * 1.19 * 1005.0
+    matrix = recirculation(shares, airflow_m3_per_second=2.5)
     inlets = [supply] * len(watts)
     for _ in range(300):
         outlets = [t + p / watts_per_kelvin for t, p in zip(inlets, watts, strict=True)]
@@ -211,3 +211,10 @@ def test_powers_that_cannot_be_are_refused(watts):
 def test_a_synthetic_room_that_cannot_be_is_refused(change):
     with pytest.raises(ValueError, match="must be"):
         synthetic_room(**{"rows": 2, "racks_per_row": 2} | change)
+
+
+def test_a_room_that_heats_itself_without_end_is_refused():
+    with pytest.raises(ValueError, match=r"row 2 of exhaust_shares sums to 1, it must be below 1"):
+        recirculation([[0.1, 0.1], [0.6, 0.4]], airflow_m3_per_second=2.5)
+    with pytest.raises(ValueError, match=r"row 1 of exhaust_shares has 1 values for 2 racks"):
+        recirculation([[0.1], [0.6, 0.1]], airflow_m3_per_second=2.5)

@@ -25,7 +25,7 @@ loads = st.fixed_dictionaries(
 
 
 def picker_of(name, readings):
-    picker = Picker(FLEET, DecideSettings(), policy=RIVALS[name])
+    picker = Picker(FLEET, DecideSettings(), policy=RIVALS[name]())
     snapshot = make_snapshot(FLEET, dict(zip(ADDRESSES, readings, strict=True)))
     picker.observe(snapshot, PriceBoard(), now_seconds=0.0)
     return picker

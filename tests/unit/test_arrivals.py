@@ -1,16 +1,10 @@
-import itertools
-import os
-from pathlib import Path
-
 import pytest
+from traffic_statistics import azure_trace, excess_variance, gaps, mean
 
 from loadtest.arrivals import Arrival, assign_models, azure_like
 from loadtest.outcome import nearest_rank
 from loadtest.traces.modifiers import mean_requests_per_second
-from loadtest.traces.opening import open_trace
 
-DATA = Path(os.environ.get("HEADRACE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-CONV = DATA / "traces" / "azure-llm-2023" / "AzureLLMInferenceTrace_conv.csv"
 SEEDS = range(5)
 
 THREE = [Arrival(0.0, 100, 10, "a"), Arrival(1.0, 200, 20, "a"), Arrival(4.0, 300, 30, "a")]
@@ -18,9 +12,7 @@ THREE = [Arrival(0.0, 100, 10, "a"), Arrival(1.0, 200, 20, "a"), Arrival(4.0, 30
 
 @pytest.fixture(scope="module")
 def conv():
-    if not CONV.is_file():
-        pytest.skip(f"the generator is NOT compared with its source: no {CONV} (set HEADRACE_DATA)")
-    return list(open_trace(CONV, model="m"))
+    return azure_trace("conv")
 
 
 @pytest.fixture(scope="module")
@@ -32,25 +24,11 @@ def drawn(conv):
     ]
 
 
-def mean(values):
-    return sum(values) / len(values)
-
-
-def gaps(arrivals):
-    spaced = [b.at_seconds - a.at_seconds for a, b in itertools.pairwise(arrivals)]
+def even_gaps(arrivals):
+    """Gaps over their mean."""
+    spaced = gaps(arrivals)
     centre = mean(spaced)
     return [gap / centre for gap in spaced]
-
-
-def excess_variance(arrivals, *, window_seconds):
-    """Variance of the counts beyond a Poisson process, over the mean squared."""
-    counts = [0] * int(arrivals[-1].at_seconds // window_seconds)
-    for arrival in arrivals:
-        position = int(arrival.at_seconds // window_seconds)
-        if position < len(counts):
-            counts[position] += 1
-    centre = mean(counts)
-    return (mean([(count - centre) ** 2 for count in counts]) - centre) / centre**2
 
 
 @pytest.mark.parametrize("percent", [10, 25, 50, 75, 90, 99])
@@ -80,8 +58,8 @@ def test_drawn_answers_depend_on_the_prompt_as_in_the_trace(conv, drawn, shortes
 
 @pytest.mark.parametrize("percent", [25, 50, 75, 90, 99])
 def test_drawn_gaps_have_the_quantiles_of_the_trace(conv, drawn, percent):
-    fitted = mean([nearest_rank(sorted(gaps(d)), percent=percent) for d in drawn])
-    assert fitted == pytest.approx(nearest_rank(sorted(gaps(conv)), percent=percent), rel=0.06)
+    fitted = mean([nearest_rank(sorted(even_gaps(d)), percent=percent) for d in drawn])
+    assert fitted == pytest.approx(nearest_rank(sorted(even_gaps(conv)), percent=percent), rel=0.06)
 
 
 def test_drawn_counts_are_as_bursty_as_those_of_the_trace(conv):

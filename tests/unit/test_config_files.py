@@ -164,7 +164,7 @@ def test_every_problem_of_a_serve_file_is_named_at_once(tmp_path):
 
     text = "\n".join(problems)
     for place in (
-        "fleet: is required.",
+        "fleet: is required unless there is a kubernetes section.",
         "ext_proc: give a unix_socket, a port or both.",
         "admin.port: ",
         "router: policy must be one of ",

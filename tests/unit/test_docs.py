@@ -13,6 +13,8 @@ from pathlib import Path
 import pydantic
 import pytest
 from builders import make_fleet, make_snapshot
+from docs_tables import DOCS, code, described, rows
+from metering_builders import metered
 from prometheus_client import CollectorRegistry
 
 from fleet.signals import FreshnessPolicy, SignalKind
@@ -20,12 +22,13 @@ from fleet.snapshot import SnapshotHolder
 from headrace import main as command_line
 from headrace.envoy_plan import EnvoyLimits, EnvoyPlan, EnvoyTimeouts
 from headrace.fleet_file import FleetSection
+from headrace.fleet_watch import FleetFileSource
 from headrace.serve_file import ServeSection
 from router.decide.ledger import Ledger
 from router.decide.outcome import PickReason, RejectionReason
 from router.decide.policies import POLICIES
 from router.extproc.hints import HINT_HEADERS
-from router.extproc.session import StreamOutcome
+from router.extproc.states import StreamOutcome
 from router.metrics import RouterMetrics
 from telemetry import reading
 from telemetry.families import FAMILIES
@@ -33,7 +36,6 @@ from telemetry.instruments import Instruments, SignalCollector
 from telemetry.system_clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
 PAGES = [
     *sorted(DOCS.rglob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
@@ -41,36 +43,11 @@ PAGES = [
 FOLDERS = r"(?:capper|docs|envoy|fleet|headrace|loadtest|router|telemetry|tests)"
 
 
-class Row(typing.NamedTuple):
-    """A row of a table whose first cell is a name in backticks."""
-
-    section: str
-    name: str
-    cells: tuple[str, ...]
-
-
-def rows(page: str) -> Iterator[Row]:
-    """All such rows of a page; the section is what the heading above has in backticks."""
-    section = ""
-    for line in (DOCS / page).read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            named = re.findall(r"`([^`]+)`", line)
-            section = named[-1] if named else ""
-        elif match := re.match(r"\| `([^`]+)` \|(.*)\|$", line):
-            cells = tuple(cell.strip() for cell in match.group(2).split(" | "))
-            yield Row(section, match.group(1), cells)
-
-
 def table(page: str) -> dict[tuple[str, str], tuple[str, ...]]:
     found = list(rows(page))
     documented = {(row.section, row.name): row.cells for row in found}
     assert len(documented) == len(found), "a name is documented twice in one section"
     return documented
-
-
-def code(values: typing.Iterable[str]) -> str:
-    """Names as a cell shows them."""
-    return ", ".join(f"`{value}`" for value in values) or "none"
 
 
 # Settings
@@ -139,31 +116,19 @@ def test_every_setting_has_a_type_and_a_meaning():
 # Metrics
 
 
-def described(registry: CollectorRegistry) -> dict[str, tuple[str, str]]:
-    """Exposed name -> (type, labels)."""
-    suffixes = {"counter": "_total", "info": "_info"}
-    labels: dict[str, set[str]] = {}
-    types = {}
-    for family in registry.collect():
-        name = family.name + suffixes.get(family.type, "")
-        types[name] = family.type
-        labels[name] = {key for sample in family.samples for key in sample.labels} - {"le"}
-    # A labelled metric without a child yet has no sample to read its labels from, and the client
-    # library has no public way to ask.
-    for metric, names in registry._collector_to_names.items():
-        for name in set(names) & set(types):
-            labels[name] |= set(getattr(metric, "_labelnames", ()))
-    return {name: (kind, code(sorted(labels[name]))) for name, kind in types.items()}
-
-
 @pytest.fixture
-def registry():
+def registry(tmp_path):
     registry, clock = CollectorRegistry(), SystemClock()
     fleet = make_fleet()
     holder = SnapshotHolder(make_snapshot(fleet, at_seconds=clock.monotonic_seconds()))
     RouterMetrics(registry=registry, ledger=Ledger(), snapshots=holder, clock=clock)
+    metered(registry, holder, clock)
     Instruments(registry)
     registry.register(SignalCollector(holder, clock, FreshnessPolicy()))
+    example = tmp_path / "fleet.yaml"
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    example.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    FleetFileSource(example, clock, registry)._look()  # as start() does, without its task
     return registry
 
 
@@ -184,7 +149,8 @@ def test_every_metric_is_documented_with_type_and_labels_and_no_other(registry):
 def test_every_metric_name_in_the_documentation_exists(registry):
     exposed = set(described(registry))
     for page in PAGES:
-        named = set(re.findall(r"\bheadrace_(?:router|telemetry)_\w+", page.read_text("utf-8")))
+        text = page.read_text("utf-8")
+        named = set(re.findall(r"\bheadrace_(?:discovery|router|telemetry)_\w+", text))
         assert named <= exposed, page
 
 

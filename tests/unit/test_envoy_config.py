@@ -14,6 +14,7 @@ from headrace.envoy_config import (
     render_bootstrap,
     render_yaml,
 )
+from headrace.envoy_plan import EnvoyBodyMode
 
 EXAMPLE = Path(__file__).parents[2] / "envoy" / "bootstrap.yaml"
 EXAMPLE_PLAN = EnvoyPlan(
@@ -169,3 +170,29 @@ def test_an_address_named_twice_is_refused():
     twice = EnvoyEndpoint(address="10.0.0.1:80")
     with pytest.raises(EnvoyPlanError, match=r"'10\.0\.0\.1:80' is named twice"):
         plan(endpoints=(twice, twice))
+
+
+def test_full_duplex_streams_both_ways_and_sends_trailers():
+    filters = connection_manager(render_bootstrap(plan(body_mode=EnvoyBodyMode.FULL_DUPLEX)))
+    [ext_proc] = [
+        entry["typed_config"]
+        for entry in filters["http_filters"]
+        if entry["name"] == "envoy.filters.http.ext_proc"
+    ]
+    assert ext_proc["processing_mode"] == {
+        "request_header_mode": "SEND",
+        "request_body_mode": "FULL_DUPLEX_STREAMED",
+        "request_trailer_mode": "SEND",
+        "response_header_mode": "SEND",
+        "response_body_mode": "FULL_DUPLEX_STREAMED",
+        "response_trailer_mode": "SEND",
+    }
+
+
+def test_tls_to_routers_speaks_h2_and_is_refused_for_sockets():
+    bootstrap = render_bootstrap(plan(ext_proc_targets=("10.0.0.9:9002",), ext_proc_tls=True))
+    socket = clusters(bootstrap)["ext_proc"]["transport_socket"]
+    assert socket["typed_config"]["common_tls_context"]["alpn_protocols"] == ["h2"]
+    assert "transport_socket" not in clusters(bootstrap)["replicas"]
+    with pytest.raises(EnvoyPlanError, match="ext_proc_tls"):
+        plan(ext_proc_tls=True)

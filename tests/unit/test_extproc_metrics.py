@@ -11,7 +11,7 @@ from fleet.topology import Backend, Fleet, Replica
 from router.decide.ledger import Ledger
 from router.decide.outcome import Pick, PickReason, Rejection, RejectionReason
 from router.extproc.answers import rejection_answer
-from router.extproc.session import StreamOutcome
+from router.extproc.states import StreamOutcome
 from router.metrics import RouterMetrics
 
 ADDRESS = "10.0.0.1:8000"

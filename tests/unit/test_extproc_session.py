@@ -17,11 +17,14 @@ from router.extproc.events import (
     RequestBody,
     RequestHeaders,
     RequestTrailers,
-    ResponsePart,
+    ResponseBody,
+    ResponseHeaders,
     Route,
     StreamEnded,
 )
-from router.extproc.session import Session, State, StreamOutcome
+from router.extproc.session import Session
+from router.extproc.session_settings import SessionSettings
+from router.extproc.states import State, StreamOutcome
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps({"model": "llama", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -103,9 +106,7 @@ def test_a_prompt_on_any_path_is_routed_by_its_model(session):
 def test_trailers_and_the_response_leave_the_pick_alone(session, picker):
     tell(session, headers(), RequestBody(BODY))
     assert tell(session, RequestTrailers()) == (Continue(Phase.REQUEST_TRAILERS),)
-    assert tell(session, ResponsePart(Phase.RESPONSE_HEADERS)) == (
-        Continue(Phase.RESPONSE_HEADERS),
-    )
+    assert tell(session, ResponseHeaders(200)) == (Continue(Phase.RESPONSE_HEADERS),)
     assert picker.ledger.running() == 1
 
 
@@ -141,11 +142,21 @@ def test_health_is_answered_here(session):
     ("method", "path"),
     [("GET", "/version"), ("DELETE", "/v1/files/1"), ("POST", "/sleep"), ("OPTIONS", CHAT)],
 )
-def test_a_request_without_a_prompt_passes_without_a_pick(session, picker, method, path):
-    replies = tell(session, headers(method, path, end_of_stream=True))
-    assert replies == (Continue(Phase.REQUEST_HEADERS),)
+def test_a_request_without_a_prompt_goes_anywhere_without_a_ticket(session, picker, method, path):
+    [route] = tell(session, headers(method, path, end_of_stream=True))
+    assert route == Route(("10.0.0.2:8000", "10.0.0.1:8000"), Phase.REQUEST_HEADERS)
     assert session.state is State.PASSED
     assert picker.ledger.entered_total == 0
+
+
+def test_a_request_without_a_prompt_keeps_to_its_subset(session):
+    [route] = tell(session, headers("GET", "/version", subset=frozenset({"10.0.0.1"})))
+    assert route.endpoints == ("10.0.0.1:8000",)
+
+
+def test_a_request_without_a_prompt_and_without_a_replica_is_refused(session):
+    answer, _end = tell(session, headers("GET", "/version", subset=frozenset()))
+    assert answer.status == 503
 
 
 def test_a_body_that_is_not_posted_passes_without_a_pick(session):
@@ -189,6 +200,7 @@ def test_an_empty_subset_has_no_replica_and_says_when_to_retry(session):
     answer, _end = tell(session, headers(subset=frozenset()), RequestBody(BODY))
     assert answer.status == 503
     assert dict(answer.headers)["retry-after"].isdigit()
+    assert dict(answer.headers)["x-llm-d-request-dropped-reason"] == "rejected-no-endpoints"
 
 
 def test_a_subset_limits_the_pick(session):
@@ -202,23 +214,70 @@ def test_a_malformed_hint_is_refused_before_the_body_is_awaited(session):
     assert error_of(answer)["param"] == "x-headrace-priority"
 
 
-@pytest.mark.parametrize(
-    "mode", [BodyMode.STREAMED, BodyMode.BUFFERED_PARTIAL, BodyMode.FULL_DUPLEX_STREAMED]
-)
+@pytest.mark.parametrize("mode", [BodyMode.STREAMED, BodyMode.BUFFERED_PARTIAL, BodyMode.GRPC])
 def test_a_request_body_mode_that_is_not_served_is_named(session, mode):
     [end] = tell(session, headers(request_body_mode=mode))
     assert mode.name in end.error
     assert session.outcome is StreamOutcome.PROTOCOL_ERROR
 
 
-def test_a_response_body_mode_that_wants_streamed_replies_is_named(session):
-    [end] = tell(session, headers(response_body_mode=BodyMode.FULL_DUPLEX_STREAMED))
-    assert "response_body_mode" in end.error
+def test_without_bodies_a_prompt_goes_anywhere(session, picker):
+    [route] = tell(session, headers(request_body_mode=BodyMode.NONE))
+    assert route.pick is None
+    assert picker.ledger.entered_total == 0
 
 
-def test_without_bodies_a_prompt_passes_without_a_pick(session):
-    replies = tell(session, headers(request_body_mode=BodyMode.NONE))
-    assert replies == (Continue(Phase.REQUEST_HEADERS),)
+def test_a_rewritten_model_is_asked_for_and_put_into_the_body(session, picker):
+    hints = {"x-llm-d-model-name-rewrite": "org/llama"}
+    body = b'{"n": 1, "model": "alias",  "prompt": "a  b"}'
+    [route] = tell(session, headers(hints=hints), RequestBody(body))
+    assert json.loads(route.body) == {"n": 1, "model": "org/llama", "prompt": "a  b"}
+    assert (route.model, route.content_length) == ("org/llama", len(route.body))
+    assert picker.ledger.running() == 1
+
+
+def test_a_model_with_another_name_is_picked_and_asked_for_by_that_name(picker):
+    names = {"public": "org/llama"}
+    settings = SessionSettings(alias=lambda model, _draw: names.get(model, model))
+    session = Session(picker, created_epoch_seconds=0, settings=settings)
+    [route] = tell(session, headers(), RequestBody(b'{"model": "public"}'))
+    assert (json.loads(route.body), route.model) == ({"model": "org/llama"}, "org/llama")
+
+
+def test_a_body_whose_model_stays_is_not_touched(session):
+    hints = {"x-gateway-model-name-rewrite": "llama"}
+    [route] = tell(session, headers(hints=hints), RequestBody(BODY))
+    assert (route.body, route.content_length) == (None, None)
+
+
+def test_a_prompt_that_is_nested_too_deeply_is_a_bad_request(session):
+    deep = b'{"model": "llama", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    answer, _end = tell(session, headers(), RequestBody(deep))
+    assert (answer.status, error_of(answer)["code"]) == (400, "invalid_json")
+
+
+def test_who_really_served_holds_the_ticket(session, picker):
+    [route] = tell(session, headers(), RequestBody(BODY))
+    first, second = route.endpoints
+    tell(session, ResponseHeaders(200, served=second))
+    assert picker.ledger.account(first).running == 0
+    assert picker.ledger.account(second).running == 1
+    assert picker.outliers.score(first, now_seconds=100.0) == 1.0
+    tell(session, StreamEnded())
+    assert picker.ledger.account(second).running == 0
+
+
+def test_a_served_endpoint_that_is_no_replica_of_ours_moves_nothing(session, picker):
+    [route] = tell(session, headers(), RequestBody(BODY))
+    tell(session, ResponseHeaders(200, served="192.0.2.9:1"))
+    assert picker.ledger.account(route.pick.address).running == 1
+    assert "192.0.2.9:1" not in dict(picker.ledger)
+
+
+def test_a_response_that_is_not_streamed_back_goes_on_as_it_is(session):
+    tell(session, headers(response_body_mode=BodyMode.STREAMED), RequestBody(BODY))
+    assert tell(session, ResponseHeaders(200)) == (Continue(Phase.RESPONSE_HEADERS),)
+    assert tell(session, ResponseBody(b"x")) == (Continue(Phase.RESPONSE_BODY),)
 
 
 def test_a_body_without_headers_names_the_setting_that_is_wrong(session):
@@ -233,7 +292,7 @@ def test_a_second_body_breaks_the_stream_and_settles_it(session, picker):
 
 
 def test_an_answer_of_envoy_itself_ends_the_wait_for_a_body(session):
-    replies = tell(session, headers(), ResponsePart(Phase.RESPONSE_HEADERS))
+    replies = tell(session, headers(), ResponseHeaders(200))
     assert replies == (Continue(Phase.RESPONSE_HEADERS),)
     assert tell(session, RequestBody(BODY)) == (Continue(Phase.REQUEST_BODY),)
     assert session.outcome is StreamOutcome.PASSED

@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
+from loadtest.simulator.arms import arm_plan
 from loadtest.simulator.scenario import Scenario, ScenarioError, parse_scenario
+from loadtest.simulator.scenario_world import world_of
 from loadtest.simulator.worlds import FLEETS, build_fleet
 from loadtest.study.jobs import Job, play
 from loadtest.study.scenario_files import load_scenario, shipped
@@ -18,6 +20,8 @@ SMALL = {
     "warmup_seconds": 5,
     "window_seconds": 10,
 }
+AIR = {"names": ["left", "right"], "approach_celsius": [5, 5]}
+SHARES = AIR | {"exhaust_shares": [[0.1, 0.1], [0.1, 0.1]]}
 
 
 def parse(**changes) -> Scenario:
@@ -114,6 +118,79 @@ def test_a_wrong_prior_scales_what_the_router_believes_and_nothing_else():
         (
             {"power_cap_watts": 100},
             "power_cap_watts: must be at least the 205 W that the fleet draws when idle, got 100.",
+        ),
+        (
+            {"caps": {"fleet": [{"at_seconds": 0, "watts": 900}, {"at_seconds": 5, "watts": 150}]}},
+            (
+                "caps.fleet.1.watts: must be at least the 205 W that the fleet draws when idle, "
+                "got 150."
+            ),
+        ),
+        (
+            {"racks": 2, "caps": {"racks": {"rack-1": [{"at_seconds": 0, "watts": 50}]}}},
+            (
+                "caps.racks.rack-1.0.watts: must be at least the 83 W that the rack draws "
+                "when idle, got 50."
+            ),
+        ),
+        (
+            {"caps": {"racks": {"attic": [{"at_seconds": 0, "watts": 500}]}}},
+            "caps.racks: must be among rack-0, got 'attic'.",
+        ),
+        (
+            {"caps": {"fleet": [{"at_seconds": 5, "watts": 900}, {"at_seconds": 5, "watts": 800}]}},
+            "caps.fleet.1.at_seconds: must be after that of the step before.",
+        ),
+        (
+            {"caps": {}, "power_cap_watts": 900},
+            "caps: at most one of caps and power_cap_watts may be given.",
+        ),
+        ({"racks": 0}, "racks: input should be greater than or equal to 1, got 0."),
+        (
+            {"racks": AIR | {"exhaust_shares": [[0.1, 0.1]]}},
+            "racks: row 1 of exhaust_shares has 2 values for 1 racks.",
+        ),
+        (
+            {"racks": AIR | {"exhaust_shares": [[0.5, 0.5], [0.1, 0.1]]}},
+            (
+                "racks: row 1 of exhaust_shares sums to 1, it must be below 1 or the room gets "
+                "hotter without end."
+            ),
+        ),
+        (
+            {"racks": AIR | {"recirculation_kelvin_per_kilowatt": [[1, 1]]}},
+            "racks: recirculation_kelvin_per_watt has 1 rows for 2 racks.",
+        ),
+        (
+            {"racks": AIR},
+            (
+                "racks: exactly one of recirculation_kelvin_per_kilowatt and exhaust_shares "
+                "must be given."
+            ),
+        ),
+        (
+            {"racks": SHARES | {"replicas": {"left": ["h100/0"], "right": ["h100/0"]}}},
+            "racks.replicas: a100/0 is in 0 racks, it must be in one.",
+        ),
+        (
+            {"racks": SHARES | {"replicas": {"attic": ["h100/0", "a100/0"]}}},
+            "racks.replicas: must be among left, right, got 'attic'.",
+        ),
+        (
+            {"control": {"arms": ["luck"]}},
+            (
+                "control.arms: must be among none, max-clock, knee-clock, nvml-cap, "
+                "sleep-unneeded, got 'luck'."
+            ),
+        ),
+        (
+            {"actuators": {"wake_seconds": [9, 3]}},
+            "actuators: wake_seconds is [9.0, 3.0], it must be two seconds, 0 <= low <= high.",
+        ),
+        ({"carbon": {"file": "x.csv"}}, "carbon.column: is required."),
+        (
+            {"sensors": {"loss_ratio": 2}},
+            "sensors.loss_ratio: input should be less than or equal to 1, got 2.",
         ),
     ],
 )
@@ -219,3 +296,41 @@ def test_a_scenario_can_be_played():
     )
     assert outcome.result.completed == outcome.result.requests > 10
     assert outcome.timeline is None
+
+
+def test_every_arm_meets_every_control_loop_unless_it_names_its_own():
+    scenario = parse(
+        arms=["dispatch", "queue-kv+max-clock"], control={"arms": ["none", "knee-clock"]}
+    )
+    assert scenario.arms == ("dispatch", "dispatch+knee-clock", "queue-kv+max-clock")
+    assert [arm_plan(name).control for name in scenario.arms] == ["none", "knee-clock", "max-clock"]
+
+
+def test_a_scenario_says_racks_caps_sensors_and_actuators_of_its_world():
+    scenario = parse(
+        racks=SHARES
+        | {"replicas": {"left": ["a100/0"], "right": ["h100/0"]}, "supply_celsius": 18},
+        caps={
+            "fleet": [{"at_seconds": 0, "watts": 1200}, {"at_seconds": 4, "watts": 840}],
+            "racks": {"right": [{"at_seconds": 0, "watts": 600}]},
+        },
+        sensors={"interval_seconds": 2},
+        telemetry={"interval_seconds": 5},
+        actuators={"start_seconds": [100, 100], "stopped_boards_powered": False},
+        control={"period_seconds": 0.5},
+    )
+    [point] = scenario.points()
+    world = world_of(scenario, point, prior_ratio=1.0, carbon=None)
+    interval = {
+        name: arm_plan(name).simulation_arm(scenario.telemetry.model()).telemetry.interval_seconds
+        for name in ("dispatch", "naive-0.2s")
+    }
+    assert interval == {"dispatch": 5.0, "naive-0.2s": 0.2}
+    domains = {replica.backend: replica.domain for replica in world.fleet.replicas()}
+    assert domains == {"h100": "right", "a100": "left"}
+    assert world.caps.fleet.steps == ((5.0, 1200.0), (9.0, 840.0))
+    assert world.caps.racks["right"].at(0.0) == 600.0
+    assert world.room.thermal.racks == ("left", "right")
+    assert (world.room.supply_celsius, world.sensors.interval_seconds) == (18.0, 2.0)
+    assert world.actuators.start_seconds == (100.0, 100.0)
+    assert (world.actuators.stopped_boards_powered, world.control_period_seconds) == (False, 0.5)

@@ -6,27 +6,9 @@ import sys
 
 import pytest
 import yaml
+from study_builders import ARMS, SMALL, study
 
-from headrace.bench.page import policies_page, report_document
-from headrace.bench.targets import Speed, losses, targets
 from headrace.main import main
-from loadtest.reports.json_report import dumps, study_document
-from loadtest.simulator.scenario import parse_scenario
-from loadtest.study.study import run_study, steps
-from loadtest.study.workers import workers
-
-ARMS = ["dispatch", "merit-packing", "queue-kv", "least-request"]
-SMALL = {
-    "name": "small",
-    "description": "two boards",
-    "backends": [{"accelerator": "H100", "replicas": 1}, {"accelerator": "B200", "replicas": 1}],
-    "trace": "synthetic-conv",
-    "loads_requests_per_second": [3],
-    "warmup_seconds": 5,
-    "window_seconds": 15,
-    "power_cap_watts": 900,
-    "arms": ARMS,
-}
 
 
 @pytest.fixture
@@ -34,15 +16,6 @@ def scenario_file(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
     return path
-
-
-def study(seeds=(0, 1), **changes):
-    scenario = parse_scenario(yaml.safe_dump(SMALL | changes), source="small.yaml")
-    told = []
-    with workers(1) as crew:
-        played = run_study(scenario, seeds=seeds, crew=crew, progress=told.append)
-    assert sum(told) == pytest.approx(steps(scenario, seeds))
-    return played.summary
 
 
 def simulate(scenario_file, *flags):
@@ -116,23 +89,11 @@ def test_bad_flags_are_one_sentence_and_end_with_two(scenario_file, capsys, flag
     assert told.count("\n") == 1
 
 
-def test_an_impossible_scenario_ends_with_two_and_names_file_and_field(tmp_path, capsys):
-    path = tmp_path / "bad.yaml"
-    path.write_text(yaml.safe_dump(SMALL | {"power_cap_watts": 10}), encoding="utf-8")
-    assert main(["simulate", str(path)]) == 2
-    assert capsys.readouterr().err.startswith(f"{path}: power_cap_watts: must be at least the ")
-
-
 def test_a_file_where_the_folder_should_be_is_refused_before_anything_is_played(
     scenario_file, capsys
 ):
     assert simulate(scenario_file, "--out", scenario_file) == 2
     assert "is not a folder" in capsys.readouterr().err
-
-
-def test_the_benchmark_refuses_a_page_in_no_folder(tmp_path, capsys):
-    assert main(["bench", "policies", "--out", str(tmp_path / "none" / "page.md")]) == 2
-    assert "there is no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["numpy", "scipy", "matplotlib"])
@@ -154,68 +115,3 @@ def test_serving_and_the_demo_do_without_the_extra():
         "import headrace.serve, headrace.demo.command"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-# The page of the benchmark
-
-
-def test_targets_compare_the_measured_figures():
-    summary = study(name="azure-conv-f1")
-    [shape, packers] = targets({"azure-conv-f1": summary}, None)
-    [point] = summary.points
-    ours, scorer = point.arm("dispatch"), point.arm("queue-kv")
-    saving = 1.0 - ours.joules_per_token.value / scorer.joules_per_token.value
-    assert f"{saving:.1%} below" in shape.measured
-    assert shape.met == (saving > 0 and ours.attains)
-    best = point.arm("merit-packing").joules_per_token.value
-    assert packers.met == (ours.joules_per_token.value <= 1.005 * best and ours.attains)
-
-
-def test_a_fault_case_is_judged_against_least_request():
-    fault = {
-        "kind": "replica-wedged",
-        "start_seconds": 2,
-        "duration_seconds": 9,
-        "replica": "h100/0",
-    }
-    summary = study(name="faults", fault_cases={"wedged": [fault]})
-    [target] = targets({"faults": summary}, None)
-    [point] = summary.points
-    ours, other = point.arm("dispatch"), point.arm("least-request")
-    loss = ours.attainment_ratio.value - other.attainment_ratio.value
-    assert f"{100 * loss:+.2f} points" in target.measured
-    assert target.met == (loss >= -0.01)
-
-
-@pytest.mark.parametrize(("wall_seconds", "met"), [(29.0, True), (31.0, False)])
-def test_the_speed_of_the_simulation_is_a_target(wall_seconds, met):
-    speed = Speed(wall_seconds=wall_seconds, simulated_seconds=3600.0, requests=72_000, replicas=8)
-    [target] = targets({}, speed)
-    assert target.met is met
-
-
-def test_every_point_that_a_rival_wins_is_listed():
-    summary = study(arms=["dispatch", "least-request"])
-    [point] = summary.points
-    ours, rival = point.arm("dispatch"), point.arm("least-request")
-    wins = rival.attains and (
-        not ours.attains or rival.joules_per_token.value < ours.joules_per_token.value
-    )
-    assert len(list(losses({"small": summary}))) == int(wins)
-
-
-def test_the_page_names_the_command_the_inputs_and_every_arm_and_says_simulated():
-    studies = {"azure-conv-f1": study(name="azure-conv-f1")}
-    found = list(targets(studies, None))
-    page = policies_page(studies, found, None, command="headrace bench policies")
-    [summary] = studies.values()
-    assert page.startswith("# Policies compared (simulated)")
-    assert "`headrace bench policies`" in page
-    assert summary.source.sha256[:12] in page
-    assert summary.physics_sha256[:12] in page
-    assert all(page.count(f"| {arm} ") >= 2 for arm in ARMS)
-    assert all(target.claim in page for target in found)
-    document = report_document(studies, found, None, command="headrace bench policies")
-    assert json.loads(dumps(document))["studies"]["azure-conv-f1"] == json.loads(
-        dumps(study_document(summary))
-    )

@@ -1,24 +1,15 @@
-import itertools
-import os
-from pathlib import Path
-
 import pytest
+from traffic_statistics import azure_trace, excess_variance, gaps, mean
 
 from loadtest.arrivals import azure_code_like, azure_code_like_stream, azure_like, azure_like_stream
 from loadtest.outcome import nearest_rank
 from loadtest.traces import azure_code
 from loadtest.traces.modifiers import limit, mean_requests_per_second
-from loadtest.traces.opening import open_trace
-
-DATA = Path(os.environ.get("HEADRACE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-CODE = DATA / "traces" / "azure-llm-2023" / "AzureLLMInferenceTrace_code.csv"
 
 
 @pytest.fixture(scope="module")
 def code():
-    if not CODE.is_file():
-        pytest.skip(f"the generator is NOT compared with its source: no {CODE} (set HEADRACE_DATA)")
-    return list(open_trace(CODE, model="m"))
+    return azure_trace("code")
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +19,6 @@ def drawn(code):
         azure_code_like(len(code), requests_per_second=rate, seed=seed, models={"m": 1})
         for seed in range(12)
     ]
-
-
-def mean(values):
-    return sum(values) / len(values)
-
-
-def gaps(arrivals):
-    return [b.at_seconds - a.at_seconds for a, b in itertools.pairwise(arrivals)]
 
 
 def kolmogorov_smirnov(one, other):
@@ -50,16 +33,6 @@ def kolmogorov_smirnov(one, other):
             j += 1
         distance = max(distance, abs(i / len(one) - j / len(other)))
     return distance
-
-
-def excess_variance(arrivals, *, window_seconds):
-    counts = [0] * int(arrivals[-1].at_seconds // window_seconds)
-    for arrival in arrivals:
-        position = int(arrival.at_seconds // window_seconds)
-        if position < len(counts):
-            counts[position] += 1
-    centre = mean(counts)
-    return (mean([(count - centre) ** 2 for count in counts]) - centre) / centre**2
 
 
 @pytest.mark.parametrize("field", ["prompt_tokens", "output_tokens"])

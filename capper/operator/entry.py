@@ -1,0 +1,90 @@
+"""What the loop keeps of one configuration, and how it is found again after a restart."""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from capper.api.config import PowerCappingConfig
+from capper.decide.document import from_document
+from capper.decide.policy import TargetPolicy
+from capper.decide.state import State
+from capper.operator.served import ServedBounds
+
+_REMEMBERED_ACTIONS = 20
+ORIGINAL_FIELD = "maxReplicas"
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One configuration in force.
+
+    Attributes:
+        config: The last valid one.
+        generation: Of the newest one, valid or not.
+        problems: Of the newest one when it is not valid: then `config` is the one before it.
+        state: The decision's memory.
+        originals: Canonical ref -> bound before the capper, as its adapter writes it.
+        refs: Ref as the user wrote it -> canonical ref, the object that is written.
+        selected: Last answer of each selector, by its place in the list.
+        status: Document as last written or read.
+        actions: Newest first, for status.
+        told: Subject -> last sentence that was told of it, so that nothing is told twice.
+        served: Bounds that are told to KEDA instead of written; None: they are written.
+    """
+
+    config: PowerCappingConfig
+    generation: int = 1
+    problems: tuple[str, ...] = ()
+    state: State = field(default_factory=State)
+    originals: dict[str, str] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    selected: dict[int, tuple[TargetPolicy, ...]] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
+    actions: deque[dict[str, Any]] = field(
+        default_factory=lambda: deque(maxlen=_REMEMBERED_ACTIONS)
+    )
+    told: dict[str, str] = field(default_factory=dict)
+    served: ServedBounds | None = None
+
+    @property
+    def name(self) -> str:
+        """"namespace/name"."""
+        return f"{self.config.metadata.namespace}/{self.config.metadata.name}"
+
+
+def remembered(config: PowerCappingConfig, status: Mapping[str, Any]) -> Entry:
+    """The entry that wrote `status`, as far as it can be read; a new one for an empty status."""
+    return Entry(
+        config=config,
+        generation=config.metadata.generation,
+        state=state_of(status),
+        originals=dict(_originals(status)),
+        refs={
+            one["ref"]: one["actuationTarget"]
+            for one in _objects(status, "targets")
+            if one.get("ref") and one.get("actuationTarget")
+        },
+        status=dict(status),
+        actions=deque(_objects(status, "lastActions"), maxlen=_REMEMBERED_ACTIONS),
+    )
+
+
+def state_of(status: Mapping[str, Any]) -> State:
+    """The memory that a status holds; an empty one where it is damaged."""
+    try:
+        return from_document(json.loads(status.get("state") or "{}"))
+    except (ValueError, TypeError):
+        return State()
+
+
+def _originals(status: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for one in _objects(status, "originals"):
+        if one.get("target") and one.get("field") == ORIGINAL_FIELD and one.get("value"):
+            yield one["target"], one["value"]
+
+
+def _objects(status: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = status.get(key)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -1,0 +1,38 @@
+"""Exponential moving windows, the only memory that estimates of traffic need."""
+
+import math
+
+
+class DecayedSum:
+    """A sum whose terms fade with a time constant: an exponential moving window."""
+
+    __slots__ = ("_at_seconds", "_value", "window_seconds")
+
+    def __init__(self, window_seconds: float) -> None:
+        """Start at zero."""
+        self._value = 0.0
+        self._at_seconds = 0.0
+        self.window_seconds = window_seconds
+
+    def add(self, amount: float, *, now_seconds: float) -> None:
+        """Fade what is there, then add."""
+        self._value = self.read(now_seconds=now_seconds) + amount
+        self._at_seconds = max(now_seconds, self._at_seconds)
+
+    def read(self, *, now_seconds: float) -> float:
+        """The faded sum."""
+        elapsed_seconds = max(0.0, now_seconds - self._at_seconds)
+        return self._value * math.exp(-elapsed_seconds / self.window_seconds)
+
+    def per_second(self, *, now_seconds: float) -> float:
+        """The sum over its window: a rate, once the window is full."""
+        return self.read(now_seconds=now_seconds) / self.window_seconds
+
+    def change_window(self, window_seconds: float, *, now_seconds: float) -> None:
+        """Fade by another time constant from now on; the rate stays what it is."""
+        if window_seconds == self.window_seconds:
+            return
+        rate = self.per_second(now_seconds=now_seconds)
+        self._value = rate * window_seconds
+        self._at_seconds = max(now_seconds, self._at_seconds)
+        self.window_seconds = window_seconds
