@@ -10,9 +10,11 @@ from capper.api.fields import (
     PositiveRatio,
     PositiveSeconds,
     PositiveWatts,
+    Priority,
     Ratio,
     Replicas,
     Seconds,
+    Watts,
 )
 from capper.api.rules import ApiModel, Rule
 
@@ -110,8 +112,10 @@ class Safety(ApiModel):
     """Time in which changes of direction are counted."""
     oscillation_freeze_seconds: PositiveSeconds = 1800
     """How long such a target is left as it is."""
-    emergency_eviction: bool = False
-    """Allow replicas below what a PodDisruptionBudget asks for, in the Brake step only."""
+    escalate_after_seconds: Seconds = 30
+    """Over the cap, the faster rungs have this long before replicas go."""
+    max_reverts: Count = 3
+    """Reverts by another writer after which a bound is left alone."""
 
 
 class Price(ApiModel):
@@ -121,6 +125,8 @@ class Price(ApiModel):
     """Let the capper set prices."""
     max_factor: Annotated[float, Field(ge=1, le=100)] = 4.0
     """Highest multiplier on joules."""
+    steps: Count = 12
+    """Prices between 1 and the highest: few, so that noise does not move the router."""
 
 
 class GpuClocks(ApiModel):
@@ -128,6 +134,22 @@ class GpuClocks(ApiModel):
 
     enabled: bool = False
     """Let the capper lower clocks."""
+    low_ratio: PositiveRatio = 0.80
+    """Watts above this part of the cap are taken from workloads of low priority (POLCA's T1)."""
+    high_ratio: PositiveRatio = 0.89
+    """Watts above this part of the cap are taken from all (POLCA's T2)."""
+    high_priority: Priority = 1
+    """Workloads of at least this priority are touched above `highRatio` only."""
+    base_mega_hertz: MegaHertz | None = Field(default=None, alias="baseMHz")
+    """Clock without a lock; needed where clocks are to be lowered."""
+    knee_mega_hertz: MegaHertz = Field(default=1095, alias="kneeMHz")
+    """Below this clock voltage does not fall any more (A100, fitted to Perseus' sweeps)."""
+    time_share_ratio: Ratio = 0.1
+    """Part of the time that scales with the clock; decode 0 to 0.3, assumed."""
+    power_share_ratio: Ratio = 0.5
+    """Part of dynamic power that scales with the clock; decode 0.3 to 0.8, assumed."""
+    static_watts: Watts = 0
+    """Power of one replica that no clock changes."""
     min_mega_hertz: MegaHertz = Field(default=1000, alias="minMHz")
     """Never lower than this: below the knee of the clock curve nothing is saved."""
     max_mega_hertz: MegaHertz | None = Field(default=None, alias="maxMHz")
@@ -147,6 +169,18 @@ class GpuClocks(ApiModel):
             lambda it: it.max_mega_hertz is None or it.min_mega_hertz <= it.max_mega_hertz,
             "must not be above maxMHz",
             "minMHz",
+        ),
+        Rule(
+            "!self.enabled || has(self.baseMHz)",
+            lambda it: not it.enabled or it.base_mega_hertz is not None,
+            "is needed where clocks are enabled",
+            "baseMHz",
+        ),
+        Rule(
+            "self.lowRatio <= self.highRatio",
+            lambda it: it.low_ratio <= it.high_ratio,
+            "must not be above highRatio",
+            "lowRatio",
         ),
     )
 
@@ -170,7 +204,9 @@ class Brake(ApiModel):
     ratio: PositiveRatio = 1.05
     """Power over the cap, in parts of it, from which the brake may act."""
     after_seconds: Seconds = 30
-    """Only after this long above it."""
+    """Only after this long above it; twice as long: all new work."""
+    hold_seconds: Seconds = 60
+    """Calm for this long, one level is let go."""
 
 
 class ExternalScaler(ApiModel):

@@ -21,6 +21,9 @@ ConditionType = Literal[
     "Deprecated",
     "InletHot",
     "LeaseExpired",
+    "SensorImplausible",
+    "CapUnreachable",
+    "SlowActuators",
     "CarbonUnknown",
 ]
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from capper.api.config import PowerCappingConfig, Spec
+from capper.api.policy_blocks import GpuClocks
 from capper.api.targets import TargetLimits
+from capper.decide.clock_model import ClockCurve
 from capper.decide.policy import (
     ROOT,
     DomainPolicy,
@@ -38,7 +40,7 @@ def policy_of(
             kind=ref.kind,
             name=ref.metadata.name,
             namespace=config.metadata.namespace,
-            prefers_pause=spec.replica_bounds.prefer_paused_scale_out,
+            spec=spec,
         )
         for ref in spec.refs()
     ]
@@ -58,14 +60,19 @@ def policy_of(
         ),
         freshness=_freshness(spec),
         pacing=_pacing(spec),
-        prices=Prices(max_ratio=spec.price.max_factor),
-        clocks=_clocks(spec),
-        brakes=Brakes(ratio=spec.brake.ratio, after_seconds=spec.brake.after_seconds),
+        prices=Prices(max_ratio=spec.price.max_factor, steps=spec.price.steps),
+        clocks=_clocks(spec.gpu_clocks),
+        brakes=Brakes(
+            ratio=spec.brake.ratio,
+            after_seconds=spec.brake.after_seconds,
+            hold_seconds=spec.brake.hold_seconds,
+        ),
+        high_priority=spec.gpu_clocks.high_priority,
     )
 
 
 def target_of(
-    limits: TargetLimits, *, kind: str, name: str, namespace: str, prefers_pause: bool
+    limits: TargetLimits, *, kind: str, name: str, namespace: str, spec: Spec
 ) -> TargetPolicy:
     """One workload with the limits that the resource gives it."""
     return TargetPolicy(
@@ -77,7 +84,10 @@ def target_of(
         max_replicas=limits.max_replicas,
         priority=limits.priority,
         replica_watts=limits.watts_per_replica,
-        prefers_pause=prefers_pause and kind == TargetKind.SCALED_OBJECT,
+        clocks=_clock_curve(spec.gpu_clocks),
+        prefers_pause=(
+            spec.replica_bounds.prefer_paused_scale_out and kind == TargetKind.SCALED_OBJECT
+        ),
     )
 
 
@@ -153,14 +163,30 @@ def _pacing(spec: Spec) -> Pacing:
         max_direction_changes=block.max_direction_changes,
         oscillation_window_seconds=block.oscillation_window_seconds,
         oscillation_freeze_seconds=block.oscillation_freeze_seconds,
+        escalate_after_seconds=block.escalate_after_seconds,
+        max_reverts=block.max_reverts,
     )
 
 
-def _clocks(spec: Spec) -> Clocks:
-    block = spec.gpu_clocks
+def _clocks(block: GpuClocks) -> Clocks:
     highest = block.max_mega_hertz
     return Clocks(
+        low_ratio=block.low_ratio,
+        high_ratio=block.high_ratio,
         min_hertz=block.min_mega_hertz * HERTZ_PER_MEGAHERTZ,
         max_hertz=None if highest is None else highest * HERTZ_PER_MEGAHERTZ,
         ramp_up_seconds=block.ramp_up_seconds,
+    )
+
+
+def _clock_curve(block: GpuClocks) -> ClockCurve | None:
+    """How time and power follow the clock; None where clocks are not to be touched."""
+    if not block.enabled or block.base_mega_hertz is None:
+        return None
+    return ClockCurve(
+        base_hertz=block.base_mega_hertz * HERTZ_PER_MEGAHERTZ,
+        knee_hertz=block.knee_mega_hertz * HERTZ_PER_MEGAHERTZ,
+        time_share=block.time_share_ratio,
+        power_share=block.power_share_ratio,
+        static_watts=block.static_watts,
     )

@@ -72,6 +72,13 @@ LEADER_WORKER_SET = Kind(
     api_version="leaderworkerset.x-k8s.io/v1",
     plural="leaderworkersets",
 )
+POWER_CAPPING_CONFIG = Kind(
+    name="PowerCappingConfig",
+    api_version="powercapping.climatik-project.ai/v1",
+    plural="powercappingconfigs",
+)
+EVENT = Kind(name="Event", api_version="v1", plural="events")
+LEASE = Kind(name="Lease", api_version="coordination.k8s.io/v1", plural="leases")
 DISRUPTION_BUDGET = Kind(
     name="PodDisruptionBudget", api_version="policy/v1", plural="poddisruptionbudgets"
 )

@@ -1,7 +1,7 @@
 """From the workloads that a configuration names or selects to the objects that are written."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from capper.actuators.workloads import Trouble, Workload, WorkloadError, Workloads
@@ -52,15 +52,16 @@ async def look(entry: Entry, workloads: Workloads) -> Look:
         zip(policy.targets, found, strict=True), key=lambda pair: pair[0].ref in chosen
     )
     for target, workload in pairs:
-        if isinstance(workload, WorkloadError):
-            (absent if workload.trouble is Trouble.GONE else lost).append(str(workload))
-        else:
+        if isinstance(workload, Workload):
             entry.refs[target.ref] = workload.written
+        elif workload.trouble is Trouble.GONE:
+            absent.append(str(workload))
+            entry.refs.pop(target.ref, None)
+        else:
+            lost.append(str(workload))
+            complete = complete and target.ref in entry.refs
         ref = entry.refs.get(target.ref)
-        if ref is None:
-            complete = complete and target.ref not in entry.state.targets
-            continue
-        if ref in targets:
+        if ref is None or ref in targets:
             continue
         named[ref] = target.ref
         targets[ref] = replace(target, ref=ref, kind=TargetKind(ref.split("/")[0]))
@@ -73,16 +74,8 @@ async def look(entry: Entry, workloads: Workloads) -> Look:
         named=named,
         lost=tuple(lost),
         absent=tuple(absent),
-        complete=complete and _all_named(policy.targets, entry.refs, absent),
+        complete=complete,
     )
-
-
-def _all_named(
-    targets: Iterable[TargetPolicy], refs: Mapping[str, str], absent: list[str]
-) -> bool:
-    """Whether each target is known by its canonical ref, or known not to exist."""
-    unknown = sum(1 for one in targets if one.ref not in refs)
-    return unknown <= len(absent)
 
 
 def _known(target: TargetPolicy, workload: Workload, entry: Entry) -> TargetPolicy:
@@ -111,7 +104,7 @@ async def _selected(
                 kind=selector.kind,
                 name=ref.split("/")[2],
                 namespace=namespace,
-                prefers_pause=False,
+                spec=spec,
             )
             for ref in refs
         )

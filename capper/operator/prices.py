@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from capper.decide.board import price_board
 from capper.decide.domains import DomainTree
+from capper.decide.plan import ShedLevel
 from capper.decide.policy import Policy
 from capper.decide.state import DomainState, State
 from fleet.price import NEUTRAL_PRICE_RATIO, PriceBoard
@@ -29,18 +30,22 @@ def fleet_board(
     """
     listed = list(parts)
     board = price_board(listed, expires_seconds=expires_seconds)
-    ratios, shedding = dict(board.ratios), set(board.shedding)
+    ratios = dict(board.ratios)
+    shedding, refusing = set(board.shedding), set(board.refusing)
     for policy, state in listed if fleet is not None else ():
         tree = DomainTree(policy.domains)
         whole = state.domains.get(tree.root, _NOTHING)
         price = whole.price_ratio if tree.root in tree.leaves() else NEUTRAL_PRICE_RATIO
         for domain in _domains(policy, fleet, tree):
             ratios[domain] = max(price, ratios.get(domain, NEUTRAL_PRICE_RATIO))
-            if whole.shed_level:
+            if whole.shed_level >= ShedLevel.SHEDDABLE:
                 shedding.add(domain)
+            if whole.shed_level >= ShedLevel.ALL:
+                refusing.add(domain)
     return PriceBoard(
         ratios=MappingProxyType(ratios),
         shedding=frozenset(shedding),
+        refusing=frozenset(refusing),
         expires_seconds=expires_seconds,
     )
 

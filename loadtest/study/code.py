@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("fleet", "loadtest", "router", "telemetry")
+_PACKAGES = ("capper", "fleet", "loadtest", "router", "telemetry")
 
 
 @cache

@@ -34,7 +34,7 @@ VALID = [
     {"scaleObjectRef": None},
     {"domains": [{"name": "a", "capWatts": 500}, {"name": "b", "parent": "a", "capWatts": 400}]},
     {"carbon": {"provider": {"type": "UKCarbonIntensity"}, "budget": {"grams": 5}}},
-    {"gpuClocks": {"enabled": True, "minMHz": 1100, "maxMHz": 1800}},
+    {"gpuClocks": {"enabled": True, "baseMHz": 1980, "minMHz": 1100, "maxMHz": 1800}},
     {"rackConstraints": [{"rackId": "r", "maxPower": "5kW", "maxTemperature": "27.5"}]},
 ]
 
@@ -70,6 +70,8 @@ BY_RULES = [
     {"carbon": {"provider": {"type": "WattTime"}, "budget": {"grams": 5}}},
     {"carbon": {"provider": {"type": "Static"}, "budget": {"grams": 5}}},
     {"gpuClocks": {"minMHz": 1800, "maxMHz": 1100}},
+    {"gpuClocks": {"enabled": True}},
+    {"gpuClocks": {"lowRatio": 0.9, "highRatio": 0.8}},
     {"cooling": {"safeSupplyCelsius": 40}},
     {"cooling": {"adapter": "http"}},
     {"placement": {"recirculationMatrix": [[1, 2], [3, 4]]}},

@@ -118,3 +118,31 @@ def test_what_another_model_took_of_a_replica_is_not_there_twice():
 
     assert len(free.addresses) == 1
     assert taken.shortfall_requests_per_second > 0
+
+
+@given(fleets, rates, st.floats(min_value=0.0, max_value=1.0))
+def test_a_load_that_swings_more_gets_no_less_room(lots, rate, swing_ratio):
+    calm = commit(lots, Commitment(), POLICY, requests_per_second=rate, now_seconds=0)
+    wild = commit(
+        lots,
+        Commitment(),
+        POLICY,
+        requests_per_second=rate,
+        swing_ratio=swing_ratio,
+        now_seconds=0,
+    )
+
+    assert wild.design_ratio >= calm.design_ratio
+
+
+@given(fleets.filter(bool), rates)
+def test_what_a_set_leaves_over_is_paid_for(lots, rate):
+    ordered = tuple(sorted(lots, key=lambda x: (x.merit_joules, x.members)))
+    room = room_for(ordered, requests_per_second=rate, reserve_deviations=1.5)
+    price = _Pricer(ordered, mean_requests_per_second=rate, room=room)
+    nothing = price((0,) * len(ordered))
+    everything = price(tuple(len(x.members) for x in ordered))
+
+    # Dispatch opens in merit order what no set foresaw: an empty set costs what all would.
+    assert nothing.added_watts == everything.added_watts
+    assert nothing.shortfall_requests_per_second >= everything.shortfall_requests_per_second

@@ -63,6 +63,7 @@ def test_floors_priorities_and_clocks_are_in_si():
     assert by_ref["embeddings"].min_replicas == 1
     assert by_ref["embeddings"].prefers_pause is False
     assert policy.clocks.min_hertz == 1.1e9
+    assert by_ref["chat-scaler"].clocks.base_hertz == 1.98e9
     assert policy.thresholds.restrict_ratio == 0.9
 
 

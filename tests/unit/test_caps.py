@@ -32,7 +32,7 @@ def test_a_short_spike_exceeds_100_ms_and_not_a_second():
 def test_power_that_was_drawn_before_a_cut_is_no_violation_but_settling_takes_its_time():
     fast = judge(((0.0, 100.0), (1.0, 50.0)), [90.0] * 13 + [40.0] * 10)
     assert fast.longest_over_seconds == pytest.approx(0.3)
-    # The first full second after the cut has 0.3 s at 90 W and 0.7 s at 40 W, the next is at the cap.
+    # The first full second after the cut has 0.3 s at 90 W and 0.7 s at 40 W.
     assert fast.seconds_over == pytest.approx(0.1)
     assert fast.max_overshoot_1s_watts == pytest.approx(5.0)
     kept = judge(((0.0, 100.0), (1.0, 50.0)), [90.0] * 11 + [40.0] * 20)

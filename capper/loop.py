@@ -1,0 +1,340 @@
+"""The capping loop: observe, decide, act; for all configurations of a process together.
+
+What it knows is written down before and after each change (the object's annotation, the
+configuration's status), so that it may be killed at any point: the next process takes up from
+there. One turn runs at a time; configurations come and go between turns.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from capper.actuators.workloads import Workloads
+from capper.api.files import InvalidConfigError, parse
+from capper.decide.loop import decide
+from capper.decide.observation import Observation, RouterForecast, TargetReading
+from capper.decide.overlap import resolve
+from capper.decide.plan import Plan
+from capper.decide.policy import Policy
+from capper.external_scaler.allowances import AllowanceBoard, AllowanceHolder
+from capper.operator.acting import Actor, ClockLocks
+from capper.operator.doing import Doing
+from capper.operator.enrolment import Look, look
+from capper.operator.entry import Entry, remembered
+from capper.operator.journal import Journal
+from capper.operator.leaving import RestoreError, adopt, part_orphans
+from capper.operator.observer import Observer
+from capper.operator.prices import fleet_board
+from capper.operator.report import Listener, TurnReport
+from capper.operator.served import ServedBounds, allowances
+from capper.operator.status import digest, refused_document, status_document
+from fleet.clock import Clock
+from fleet.price import PriceHolder
+from fleet.topology import Fleet
+
+_log = logging.getLogger(__name__)
+Forecasts = Callable[[], Mapping[str, RouterForecast]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSettings:
+    """Pace of the loop.
+
+    Attributes:
+        period_seconds: From one turn to the next.
+        observe_timeout_seconds: Measurements that take longer are missing in this turn.
+        status_seconds: What is not urgent is written to the status this often at most.
+    """
+
+    period_seconds: float = 5.0
+    observe_timeout_seconds: float = 5.0
+    status_seconds: float = 60.0
+
+    @property
+    def board_seconds(self) -> float:
+        """How long prices and allowances hold when the loop stops: a dead man's switch."""
+        return 6.0 * self.period_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One configuration within a turn."""
+
+    entry: Entry
+    found: Look
+    observation: Observation
+    problems: tuple[str, ...]
+
+
+def _no_forecasts() -> Mapping[str, RouterForecast]:
+    return {}
+
+
+class CappingLoop:
+    """All configurations, and the turns over them.
+
+    Attributes:
+        reports: The newest by "namespace/name".
+    """
+
+    def __init__(  # noqa: PLR0913 - the seams to everything around the loop, each named
+        self,
+        *,
+        workloads: Workloads,
+        observer: Observer,
+        clock: Clock,
+        prices: PriceHolder,
+        journal: Journal,
+        settings: LoopSettings | None = None,
+        allowances: AllowanceHolder | None = None,
+        clocks: ClockLocks | None = None,
+        forecasts: Forecasts = _no_forecasts,
+        fleet: Callable[[], Fleet] | None = None,
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
+        """Connect the loop; nothing happens before `turn`.
+
+        Args:
+            workloads: Where replicas are bounded.
+            observer: Who measures.
+            clock: Epoch time for decisions, monotonic time for expiry.
+            prices: What the router reads.
+            journal: Where statuses and events go.
+            settings: Pace.
+            allowances: What the KEDA external scaler reads.
+            clocks: Who locks GPU clocks.
+            forecasts: What the router knows, by backend.
+            fleet: The router's topology.
+            listeners: Told each report.
+        """
+        self._workloads = workloads
+        self._observer = observer
+        self._clock = clock
+        self._prices = prices
+        self._journal = journal
+        self._settings = settings or LoopSettings()
+        self._allowances = allowances
+        self._forecasts = forecasts
+        self._fleet = fleet
+        self._listeners = listeners
+        self._entries: dict[str, Entry] = {}
+        self._written: dict[str, tuple[str, float]] = {}
+        self._lock = asyncio.Lock()
+        self._actor = Actor(workloads, clocks)
+        self._doing = Doing(self._actor, journal, clock)
+        self.reports: dict[str, TurnReport] = {}
+
+    async def put(self, document: Mapping[str, Any]) -> None:
+        """Take up a new or changed configuration; it is followed from the next turn on.
+
+        Raises:
+            InvalidConfigError: It is not valid. The last valid one stays in force.
+            RestoreError: Bounds that are to be kept elsewhere from now on could not be put back.
+        """
+        async with self._lock:
+            name = _name_of(document)
+            known = self._entries.get(name)
+            try:
+                config = parse(document)
+            except InvalidConfigError as error:
+                await self._refuse(known, document, error)
+                raise
+            entry = known or remembered(config, config.status)
+            served = config.spec.external_scaler.enabled
+            if known is not None and served != (known.served is not None):
+                await self._doing.put_back(known, self._sharing(known))
+            if not served:
+                entry.served = None
+            elif entry.served is None:
+                entry.served = ServedBounds(self._workloads, entry.state)
+            entry.config, entry.problems = config, ()
+            entry.generation = config.metadata.generation
+            self._entries[name] = entry
+
+    async def remove(self, document: Mapping[str, Any]) -> None:
+        """Put everything back that a configuration changed, and forget it.
+
+        Raises:
+            RestoreError: Something could not be put back; to be tried again.
+        """
+        async with self._lock:
+            name = _name_of(document)
+            entry = self._entries.get(name)
+            if entry is None:
+                try:
+                    config = parse(document)
+                except InvalidConfigError:
+                    config = _skeleton(document)
+                entry = remembered(config, document.get("status") or {})
+                if config.spec.external_scaler.enabled:
+                    entry.served = ServedBounds(self._workloads, entry.state)
+            await self._doing.put_back(entry, self._sharing(entry))
+            self._entries.pop(name, None)
+            self._written.pop(name, None)
+            last = self.reports.pop(name, None)
+            if last is not None:
+                self._report(replace(last, state=entry.state, results=(), ended=True))
+            self._publish()
+
+    def clear(self) -> None:
+        """Forget all configurations without touching anything: somebody else leads now."""
+        self._entries.clear()
+        self._written.clear()
+        self.reports.clear()
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            started_seconds = self._clock.monotonic_seconds()
+            try:
+                await self.turn()
+            except Exception:  # supervisor: what is in force stays so, and the next turn comes
+                _log.exception("a turn of the capping loop failed")
+            spent_seconds = self._clock.monotonic_seconds() - started_seconds
+            await asyncio.sleep(max(0.0, self._settings.period_seconds - spent_seconds))
+
+    async def turn(self) -> tuple[TurnReport, ...]:
+        """One turn over all configurations."""
+        async with self._lock:
+            started_seconds = self._clock.monotonic_seconds()
+            turns = await asyncio.gather(*(self._observe(one) for one in self._entries.values()))
+            plans = self._decide(turns)
+            reports = []
+            for one in turns:
+                plan = plans[one.entry.name]
+                results = await self._doing.carry_out(
+                    one.entry, one.found, plan, self._sharing(one.entry)
+                )
+                reports.append(
+                    TurnReport(
+                        name=one.entry.name,
+                        policy=one.found.policy,
+                        observation=one.observation,
+                        plan=plan,
+                        state=one.entry.state,
+                        results=results,
+                        duration_seconds=self._clock.monotonic_seconds() - started_seconds,
+                    )
+                )
+                # Each at once: a later one may wait long for an API server that is gone.
+                self.reports[one.entry.name] = reports[-1]
+                self._publish()
+            for one, report in zip(turns, reports, strict=True):
+                self._report(report)
+                await self._write(one, report)
+            return tuple(reports)
+
+    async def _observe(self, entry: Entry) -> _Turn:
+        found = await look(entry, self._actor.workloads_of(entry))
+        adopt(entry, found)
+        name = entry.name
+        try:
+            async with asyncio.timeout(self._settings.observe_timeout_seconds):
+                seen = await self._observer.observe(entry.config, found.policy, found.workloads)
+            problems = tuple(self._observer.problems.get(name, ()))
+        except TimeoutError:
+            seen, problems = Observation(), (f"{name}: measuring took too long.",)
+        except Exception:  # supervisor: an adapter of the user's may raise anything
+            _log.exception("measuring for %s failed", name)
+            seen, problems = Observation(), (f"{name}: measuring failed, the log says how.",)
+        return _Turn(entry, found, self._completed(found, seen), problems)
+
+    def _completed(self, found: Look, seen: Observation) -> Observation:
+        """With the readings that the observer left out, and what the router knows."""
+        forecasts = self._forecasts()
+        targets: dict[str, TargetReading] = {}
+        for target in found.policy.targets:
+            reading = seen.targets.get(target.ref)
+            if reading is None and target.ref in found.workloads:
+                reading = found.workloads[target.ref].reading
+            if reading is not None:
+                forecast = forecasts.get(target.backend or "")
+                targets[target.ref] = replace(reading, forecast=forecast)
+        return replace(seen, targets=targets)
+
+    def _decide(self, turns: list[_Turn]) -> dict[str, Plan]:
+        now_seconds = self._clock.epoch_seconds()
+        plans = {}
+        for one in turns:
+            entry, policy = one.entry, one.found.policy
+            orphans = part_orphans(entry, one.found)
+            plan = decide(
+                policy,
+                one.observation,
+                entry.state,
+                now_seconds=now_seconds,
+                draws=_draws(policy, entry),
+            )
+            entry.state = replace(plan.state, targets={**plan.state.targets, **orphans})
+            plans[entry.name] = plan
+        return resolve(plans)
+
+    def _sharing(self, entry: Entry) -> tuple[Entry, ...]:
+        """The other configurations."""
+        return tuple(other for other in self._entries.values() if other is not entry)
+
+    def _publish(self) -> None:
+        """What router and KEDA read, from what is in force now."""
+        expires = self._clock.monotonic_seconds() + self._settings.board_seconds
+        parts = [
+            (self.reports[name].policy, entry.state)
+            for name, entry in self._entries.items()
+            if name in self.reports
+        ]
+        fleet = None if self._fleet is None else self._fleet()
+        self._prices.current = fleet_board(parts, fleet, expires_seconds=expires)
+        if self._allowances is not None:
+            pairs = [
+                (entry.served, self.reports[name])
+                for name, entry in self._entries.items()
+                if entry.served is not None and name in self.reports
+            ]
+            board = AllowanceBoard(allowances=allowances(pairs), expires_seconds=expires)
+            self._allowances.publish(board)
+
+    def _report(self, report: TurnReport) -> None:
+        for listener in self._listeners:
+            listener(report)
+
+    async def _write(self, one: _Turn, report: TurnReport) -> None:
+        """The status: at once when something happened, else now and then, and never for nothing."""
+        entry, now_seconds = one.entry, self._clock.epoch_seconds()
+        document = status_document(
+            entry, one.found, report, problems=one.problems, now_seconds=now_seconds
+        )
+        said = digest(document)
+        before, written_seconds = self._written.get(entry.name, ("", float("-inf")))
+        monotonic_seconds = self._clock.monotonic_seconds()
+        due = monotonic_seconds - written_seconds >= self._settings.status_seconds
+        if said != before or report.results or (due and document != entry.status):
+            if await self._journal.write(entry.config, document):
+                self._written[entry.name] = (said, monotonic_seconds)
+                entry.status = document
+
+    async def _refuse(
+        self, known: Entry | None, document: Mapping[str, Any], error: InvalidConfigError
+    ) -> None:
+        entry = known or remembered(_skeleton(document), document.get("status") or {})
+        entry.problems = tuple(error.problems)
+        entry.generation = (document.get("metadata") or {}).get("generation", 1)
+        status = refused_document(entry, self._clock.epoch_seconds())
+        if await self._journal.write(entry.config, status):
+            entry.status = status
+
+
+def _name_of(document: Mapping[str, Any]) -> str:
+    metadata = document.get("metadata") or {}
+    return f"{metadata.get('namespace', 'default')}/{metadata.get('name', '')}"
+
+
+def _draws(policy: Policy, entry: Entry) -> dict[str, float]:
+    """One stable draw for each change of each target, so that a restart draws the same."""
+    draws = {}
+    for target in policy.targets:
+        memory = entry.state.targets.get(target.ref)
+        seed = f"{target.ref} {None if memory is None else memory.written_seconds}"
+        draws[target.ref] = zlib.crc32(seed.encode()) / 2**32
+    return draws
