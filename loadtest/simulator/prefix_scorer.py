@@ -1,10 +1,9 @@
 """The endpoint picker's scorer with its prefix part, re-implemented for the comparison.
 
-Queue, KV and prefix scores, weighted 2 : 2 : 3 as in the Gateway API Inference Extension's default
-set-up at the time of writing (from its documents, not checked against a running one). The prefix
+Queue, KV and prefix scores, weighted 2 : 2 : 3 (assumed; published set-ups differ). The prefix
 score is the share of the prompt's blocks that the replica is believed to have cached. Belief is an
 approximate index: what was sent there lately, least recently used blocks forgotten, 31,250 of them
-per replica.
+per replica, as in published set-ups of the Gateway API Inference Extension's picker.
 """
 
 from collections import OrderedDict

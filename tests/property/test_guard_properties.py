@@ -1,4 +1,4 @@
-"""The TPOT guard answers to the prompts that a replica was just sent, within what physics allows."""
+"""The TPOT guard answers to the prompts just sent to a replica, within what physics allows."""
 
 import pytest
 from hypothesis import given
