@@ -23,9 +23,9 @@ from capper.external_scaler.allowances import AllowanceBoard, AllowanceHolder
 from capper.operator.acting import Actor, ClockLocks
 from capper.operator.doing import Doing
 from capper.operator.enrolment import Look, look
-from capper.operator.entry import Entry, remembered
+from capper.operator.entry import Entry, remembered, skeleton
 from capper.operator.journal import Journal
-from capper.operator.leaving import RestoreError, adopt, part_orphans
+from capper.operator.leaving import adopt, orphans_of
 from capper.operator.observer import Observer
 from capper.operator.prices import fleet_board
 from capper.operator.report import Listener, TurnReport
@@ -167,7 +167,7 @@ class CappingLoop:
                 try:
                     config = parse(document)
                 except InvalidConfigError:
-                    config = _skeleton(document)
+                    config = skeleton(document)
                 entry = remembered(config, document.get("status") or {})
                 if config.spec.external_scaler.enabled:
                     entry.served = ServedBounds(self._workloads, entry.state)
@@ -191,7 +191,7 @@ class CappingLoop:
             started_seconds = self._clock.monotonic_seconds()
             try:
                 await self.turn()
-            except Exception:  # supervisor: what is in force stays so, and the next turn comes
+            except Exception:  # noqa: BLE001 - supervisor: what is in force stays, the next turn comes
                 _log.exception("a turn of the capping loop failed")
             spent_seconds = self._clock.monotonic_seconds() - started_seconds
             await asyncio.sleep(max(0.0, self._settings.period_seconds - spent_seconds))
@@ -229,7 +229,12 @@ class CappingLoop:
 
     async def _observe(self, entry: Entry) -> _Turn:
         found = await look(entry, self._actor.workloads_of(entry))
-        adopt(entry, found)
+        adopt(
+            entry,
+            found.workloads,
+            self._sharing(entry),
+            now_seconds=self._clock.epoch_seconds(),
+        )
         name = entry.name
         try:
             async with asyncio.timeout(self._settings.observe_timeout_seconds):
@@ -237,7 +242,7 @@ class CappingLoop:
             problems = tuple(self._observer.problems.get(name, ()))
         except TimeoutError:
             seen, problems = Observation(), (f"{name}: measuring took too long.",)
-        except Exception:  # supervisor: an adapter of the user's may raise anything
+        except Exception:  # noqa: BLE001 - supervisor: an adapter of the user's may raise anything
             _log.exception("measuring for %s failed", name)
             seen, problems = Observation(), (f"{name}: measuring failed, the log says how.",)
         return _Turn(entry, found, self._completed(found, seen), problems)
@@ -260,7 +265,7 @@ class CappingLoop:
         plans = {}
         for one in turns:
             entry, policy = one.entry, one.found.policy
-            orphans = part_orphans(entry, one.found)
+            orphans = orphans_of(entry, policy)
             plan = decide(
                 policy,
                 one.observation,
@@ -309,15 +314,15 @@ class CappingLoop:
         before, written_seconds = self._written.get(entry.name, ("", float("-inf")))
         monotonic_seconds = self._clock.monotonic_seconds()
         due = monotonic_seconds - written_seconds >= self._settings.status_seconds
-        if said != before or report.results or (due and document != entry.status):
-            if await self._journal.write(entry.config, document):
-                self._written[entry.name] = (said, monotonic_seconds)
-                entry.status = document
+        wanted = said != before or report.results or (due and document != entry.status)
+        if wanted and await self._journal.write(entry.config, document):
+            self._written[entry.name] = (said, monotonic_seconds)
+            entry.status = document
 
     async def _refuse(
         self, known: Entry | None, document: Mapping[str, Any], error: InvalidConfigError
     ) -> None:
-        entry = known or remembered(_skeleton(document), document.get("status") or {})
+        entry = known or remembered(skeleton(document), document.get("status") or {})
         entry.problems = tuple(error.problems)
         entry.generation = (document.get("metadata") or {}).get("generation", 1)
         status = refused_document(entry, self._clock.epoch_seconds())

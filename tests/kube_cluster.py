@@ -208,9 +208,18 @@ class KubeApi:
                 kinds = {each["kind"] for each in (await self.request("GET", base))["resources"]}
                 await self.request("GET", f"{base}/{spec['names']['plural']}", limit=1)
                 if spec["names"]["kind"] in kinds:
+                    await self._settled(crd)
                     return
             await asyncio.sleep(0.05)
         raise AssertionError(f"{crd['metadata']['name']} is not served")
+
+    async def _settled(self, crd):
+        """Wait until the API server writes no more to a CRD: each write ends its watches."""
+        seen = []
+        while len(seen) < 4 or len(set(seen[-3:])) > 1:
+            found = await self.get(crd["apiVersion"], crd["kind"], None, crd["metadata"]["name"])
+            seen.append(found["metadata"]["resourceVersion"])
+            await asyncio.sleep(0.05)
 
     async def uninstall_crd(self, name):
         """Remove a CRD with all its objects, and wait until it is gone."""

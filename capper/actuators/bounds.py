@@ -70,6 +70,17 @@ def values_of(text: str, fields: int) -> list[int | None]:
     return values
 
 
+def original_max(text: str) -> int | None:
+    """The joint bound that `present` wrote; None when there was none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    values = found if isinstance(found, list) else [found]
+    known = [one for one in values if isinstance(one, int)]
+    return sum(known) if known and len(known) == len(values) else None
+
+
 def split(total: int, bounds: Sequence[Bound], current: Sequence[int]) -> list[int]:
     """Deal a joint bound over the fields.
 

@@ -18,9 +18,18 @@ from capper.decide.plan import (
 from capper.operator.entry import Entry
 from capper.operator.journal import Event
 from capper.operator.report import ActionResult, Outcome
+from fleet.units import HERTZ_PER_MEGAHERTZ
 
 RESTORING = (RestoreMaxReplicas, ResumeScaleOut, ReleaseClock)
 """Actions on a target that put something back."""
+
+
+_WORDS = {
+    RestoreMaxReplicas: "bound put back",
+    PauseScaleOut: "scale-out paused",
+    ResumeScaleOut: "scale-out resumed",
+    ReleaseClock: "clocks released",
+}
 
 
 class ClockLocks(Protocol):
@@ -54,9 +63,7 @@ class Actor:
         except WorkloadError as error:
             if error.trouble is Trouble.GONE and isinstance(action, RESTORING):
                 # What is gone needs nothing put back.
-                return ActionResult(
-                    action=action, outcome=Outcome.APPLIED, now_seconds=now_seconds
-                )
+                return ActionResult(action=action, outcome=Outcome.APPLIED, now_seconds=now_seconds)
             failed = error.trouble is Trouble.UNAVAILABLE
             return ActionResult(
                 action=action,
@@ -103,25 +110,18 @@ class Actor:
 def words(action: Action) -> str:
     """The action in a few words, for status and events."""
     match action:
-        case SetMaxReplicas():
-            before = "no bound" if action.previous_replicas is None else action.previous_replicas
-            return f"{action.target}: bound {before} -> {action.replicas}"
-        case RestoreMaxReplicas():
-            return f"{action.target}: bound put back"
-        case PauseScaleOut():
-            return f"{action.target}: scale-out paused"
-        case ResumeScaleOut():
-            return f"{action.target}: scale-out resumed"
-        case SetClock():
-            return f"{action.target}: clocks at most {action.hertz / 1e6:.0f} MHz"
-        case ReleaseClock():
-            return f"{action.target}: clocks released"
         case SetPrice():
             return f"{action.domain}: price {action.ratio:.2f}"
         case SetShed():
             return f"{action.domain}: refuses {action.level.name.lower()}"
         case Brake():
             return f"{action.domain}: refuses all new work"
+        case SetMaxReplicas():
+            before = "none" if action.previous_replicas is None else action.previous_replicas
+            return f"{action.target}: bound {before} -> {action.replicas}"
+        case SetClock():
+            return f"{action.target}: clocks at most {action.hertz / HERTZ_PER_MEGAHERTZ:.0f} MHz"
+    return f"{action.target}: {_WORDS[type(action)]}"
 
 
 def event_of(result: ActionResult) -> Event:

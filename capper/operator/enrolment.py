@@ -48,9 +48,7 @@ async def look(entry: Entry, workloads: Workloads) -> Look:
     absent: list[str] = []
     chosen = {one.ref for one in selected}
     # What is named counts before what is selected, when both lead to one object.
-    pairs = sorted(
-        zip(policy.targets, found, strict=True), key=lambda pair: pair[0].ref in chosen
-    )
+    pairs = sorted(zip(policy.targets, found, strict=True), key=lambda pair: pair[0].ref in chosen)
     for target, workload in pairs:
         if isinstance(workload, Workload):
             entry.refs[target.ref] = workload.written

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from capper.api.config import PowerCappingConfig
+from capper.api import API_VERSION, KIND
+from capper.api.config import Metadata, PowerCappingConfig, Spec
 from capper.decide.document import from_document
-from capper.decide.policy import TargetPolicy
+from capper.decide.policy import Mode, TargetPolicy
 from capper.decide.state import State
 from capper.operator.served import ServedBounds
 
@@ -50,8 +51,13 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """"namespace/name"."""
+        """Namespace and name, with a slash between."""
         return f"{self.config.metadata.namespace}/{self.config.metadata.name}"
+
+    @property
+    def enforces(self) -> bool:
+        """Whether it may change anything."""
+        return Mode(self.config.spec.mode) is Mode.ENFORCE
 
 
 def remembered(config: PowerCappingConfig, status: Mapping[str, Any]) -> Entry:
@@ -68,6 +74,18 @@ def remembered(config: PowerCappingConfig, status: Mapping[str, Any]) -> Entry:
         },
         status=dict(status),
         actions=deque(_objects(status, "lastActions"), maxlen=_REMEMBERED_ACTIONS),
+    )
+
+
+def skeleton(document: Mapping[str, Any]) -> PowerCappingConfig:
+    """Stands for a configuration whose spec cannot be used: it has a name, and names nothing."""
+    given = document.get("metadata") or {}
+    known = {key: given[key] for key in ("name", "namespace", "generation", "uid") if key in given}
+    return PowerCappingConfig.model_construct(
+        api_version=API_VERSION,
+        kind=KIND,
+        metadata=Metadata.model_construct(**known),
+        spec=Spec.model_construct(power_cap_limit=float("inf")),
     )
 
 

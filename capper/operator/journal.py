@@ -10,7 +10,6 @@ from capper.api.config import PowerCappingConfig
 from capper.kube.api import FIELD_MANAGER, KubeApi, KubeError
 from capper.kube.kinds import EVENT, POWER_CAPPING_CONFIG
 from capper.operator.timestamps import rfc3339
-from fleet.clock import Clock
 
 _log = logging.getLogger(__name__)
 _QUEUED_EVENTS = 256

@@ -6,6 +6,8 @@ from dataclasses import replace
 from capper.actuators.workloads import Trouble, Workload, WorkloadError, Workloads
 from capper.decide.policy import TargetKind
 from capper.decide.state import State
+from capper.external_scaler.allowances import Allowance
+from capper.operator.report import TurnReport
 
 
 def is_served(ref: str) -> bool:
@@ -17,12 +19,14 @@ class ServedBounds:
     """Workloads whose ScaledObjects are bounded by what is told, the others by what is written.
 
     Attributes:
-        bounds: Canonical ref -> replicas that are told now.
+        bounds: Canonical ref -> replicas that the cap allows; one without is not bounded.
+        told: Canonical ref -> what KEDA was told last.
     """
 
     def __init__(self, inner: Workloads, state: State) -> None:
         """Take up what was told before: the memory outlives the process, this object does not."""
         self._inner = inner
+        self.told: dict[str, Allowance] = {}
         self.bounds: dict[str, int] = {
             ref: target.written_max
             for ref, target in state.targets.items()
@@ -69,11 +73,33 @@ class ServedBounds:
         """Of a pause from before."""
         await self._inner.resume_scale_out(ref)
 
-    def allowed(self, refs: Iterable[tuple[str, int | None]]) -> dict[str, int]:
-        """Replicas by ref for those that KEDA may ask about: (ref, the workload's own bound)."""
-        found = {}
-        for ref, own in refs:
-            replicas = self.bounds.get(ref, own)
-            if is_served(ref) and replicas is not None:
-                found[ref] = replicas
-        return found
+
+def allowances(
+    pairs: Iterable[tuple[ServedBounds, TurnReport]],
+) -> dict[tuple[str, str], Allowance]:
+    """What KEDA is told, by (namespace, name) of the ScaledObject; of two the lower.
+
+    A workload that could not be read keeps what was told of it last.
+    """
+    told: dict[tuple[str, str], Allowance] = {}
+    for served, report in pairs:
+        for decision in report.plan.targets:
+            if not is_served(decision.ref):
+                continue
+            _, namespace, name = decision.ref.split("/")
+            reading = report.observation.targets.get(decision.ref)
+            own = None if reading is None else reading.max_replicas
+            replicas = served.bounds.get(decision.ref, own)
+            allowance = served.told.get(decision.ref)
+            if replicas is not None and decision.current_replicas is not None:
+                allowance = Allowance(
+                    replicas=replicas,
+                    current=decision.current_replicas,
+                    band=decision.band.name.capitalize(),
+                )
+            if allowance is None:
+                continue
+            served.told[decision.ref] = allowance
+            key = (namespace, name)
+            told[key] = min(told.get(key, allowance), allowance, key=lambda one: one.replicas)
+    return told

@@ -50,7 +50,7 @@ def status_document(
         band="" if root is None else root.band.name.capitalize(),
         next_change_time=None if next_seconds is None else rfc3339(next_seconds),
         conditions=conditions(entry, _holding(entry, found, report, problems), now_seconds),
-        targets=tuple(_target(one, entry, found, report) for one in plan.targets),
+        targets=tuple(_target(one, found, report) for one in plan.targets),
         domains=tuple(
             DomainStatus(
                 name=one.name,
@@ -91,9 +91,7 @@ def conditions(
 ) -> tuple[Condition, ...]:
     """Conditions with the time of their last change; one that is not held any more is False."""
     before = _before(entry)
-    gone = {
-        kind: (False, "Over", "") for kind in before if kind not in held and kind != "Ready"
-    }
+    gone = {kind: (False, "Over", "") for kind in before if kind not in held and kind != "Ready"}
     found = []
     for kind, (holds, reason, message) in sorted({**gone, **held}.items()):
         status = "True" if holds else "False"
@@ -151,9 +149,7 @@ def _holding(
     for kind in dict.fromkeys(one.type for one in report.plan.conditions):
         told = [one.message for one in report.plan.conditions if one.type is kind]
         held[kind.value] = (True, kind.value, "; ".join(told) + ".")
-    conflicts = [
-        result.sentence for result in report.results if result.trouble is Trouble.CONFLICT
-    ]
+    conflicts = [result.sentence for result in report.results if result.trouble is Trouble.CONFLICT]
     if conflicts:
         held["FieldConflict"] = (True, "FieldConflict", " ".join(dict.fromkeys(conflicts)))
     if spec.scaled_object_refs:
@@ -183,9 +179,7 @@ def _ready(entry: Entry, found: Look, report: TurnReport) -> tuple[bool, str, st
     return (True, "Ready", f"{len(found.policy.targets)} targets.")
 
 
-def _target(
-    decision: TargetDecision, entry: Entry, found: Look, report: TurnReport
-) -> TargetStatus:
+def _target(decision: TargetDecision, found: Look, report: TurnReport) -> TargetStatus:
     ref = decision.ref
     reading = report.observation.targets.get(ref)
     workload: Workload | None = found.workloads.get(ref)
