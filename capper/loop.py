@@ -179,6 +179,12 @@ class CappingLoop:
                 self._report(replace(last, state=entry.state, results=(), ended=True))
             self._publish()
 
+    def follows(self, document: Mapping[str, Any]) -> bool:
+        """Whether this very object, not one of the same name, is among the configurations."""
+        entry = self._entries.get(_name_of(document))
+        uid = (document.get("metadata") or {}).get("uid")
+        return entry is not None and entry.config.metadata.uid == uid
+
     def clear(self) -> None:
         """Forget all configurations without touching anything: somebody else leads now."""
         self._entries.clear()

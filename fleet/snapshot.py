@@ -22,6 +22,7 @@ class FleetSnapshot:
         published_seconds: Monotonic time of publication.
         version: Grows by one with every publication.
         adapters: Replica address -> LoRA adapters at work, where the engine tells.
+        restarts: Replica address -> how often its engine's counters were seen to begin anew.
     """
 
     fleet: Fleet
@@ -29,6 +30,7 @@ class FleetSnapshot:
     published_seconds: float
     version: int = 0
     adapters: Mapping[str, LoadedAdapters] = field(default_factory=lambda: MappingProxyType({}))
+    restarts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, address: str) -> Signals:
         """The readings of one replica; empty when nothing is known of it."""

@@ -73,6 +73,7 @@ def _ext_proc(plan: EnvoyPlan) -> hcm.HttpFilter:
         ),
         failure_mode_allow=True,
         message_timeout=seconds(plan.timeouts.ext_proc_message_seconds),
+        max_message_timeout=seconds(plan.timeouts.ext_proc_wait_seconds),
         stat_prefix=EXT_PROC_STAT_PREFIX,
         processing_mode=_processing_mode(plan),
         mutation_rules=mutation_rules.HeaderMutationRules(

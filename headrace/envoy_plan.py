@@ -54,6 +54,8 @@ class EnvoyTimeouts:
         ext_proc_message_seconds: wait for one answer of the router, then fail open. Envoy's
             200 ms breaks on a 64 MiB prompt or a pause of the router; beyond 2 s a client is
             better served by the fallback.
+        ext_proc_wait_seconds: most that the router may ask for by itself, for a request that
+            waits for room or for a replica to start (``max_message_timeout``).
         route_seconds: total time of a request, 0 is no limit. Envoy's 15 s cuts off nearly
             every generation; an idle limit catches what hangs.
         stream_idle_seconds: no byte in either direction. A queued prompt is silent until its
@@ -78,6 +80,7 @@ class EnvoyTimeouts:
 
     connect_seconds: float = 2.0
     ext_proc_message_seconds: float = 2.0
+    ext_proc_wait_seconds: float = 600.0
     route_seconds: float = 0.0
     stream_idle_seconds: float = 900.0
     request_headers_seconds: float = 10.0

@@ -38,8 +38,9 @@ def serve_section(args: argparse.Namespace) -> ServeSection:
     Raises:
         BadInputError: With every problem.
     """
-    document = _base(args.settings)
-    where = "epp" if args.settings is None else f"epp: {args.settings}"
+    settings = args.settings or _settings_of_environment()
+    document = _base(settings)
+    where = "epp" if settings is None else f"epp: {settings}"
     kubernetes = document.setdefault("kubernetes", {})
     if not isinstance(kubernetes, dict):
         raise BadInputError(f"{where}: kubernetes: must be a mapping.")
@@ -48,6 +49,12 @@ def serve_section(args: argparse.Namespace) -> ServeSection:
     document["admin"] = {"host": args.host, "port": args.metrics_port}
     _telemetry(document, args)
     return validated(document, ServeSection, where=where)
+
+
+def _settings_of_environment() -> Path | None:
+    """For templates of pods, such as KServe's, that merge variables but not arguments."""
+    given = os.environ.get("HEADRACE_SETTINGS")
+    return Path(given) if given else None
 
 
 def _base(path: Path | None) -> dict[str, Any]:

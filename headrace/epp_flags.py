@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pool("--zap-log-level", metavar="LEVEL", help="debug, info or error, or a number as for -v")
     pool("--host", default="0.0.0.0", help="address of all ports")  # noqa: S104 - a pod's
     pool("--client-ca-file", type=Path, help="serve only clients that these have signed")
-    pool("--settings", type=Path, metavar="FILE", help="serve file without fleet and ports")
+    pool("--settings", type=Path, metavar="FILE", help="serve file; $HEADRACE_SETTINGS")
     pool("--ready-file", type=Path, help="as of headrace serve")
     for flag in UNUSED:
         pool(flag.name, nargs="?", const="true", metavar="X", help=f"accepted; {flag.why}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from fleet.topology import Fleet
+from headrace.capping import CappingStartError
 from headrace.config_errors import BadInputError
 from headrace.fleet_watch import FleetFileSource
 from headrace.log_format import configure_logging
@@ -34,11 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="written once the ports are open: JSON with the actual addresses",
     )
+    parser.add_argument(
+        "--no-capper", action="store_true", help="route only, whatever the serve file says"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT, then drain."""
     config, fleet = load_serve(args.config)
+    if args.no_capper:
+        config = config.model_copy(update={"capper": None})
     configure_logging(config.observability.log_format)
     source = fleet_source(config, args.config)
     return uvloop.run(serve(config, fleet, source, args.ready_file))
@@ -77,6 +83,7 @@ async def serve(
         AccessLogListenError,
         FleetSourceError,
         TracingUnavailableError,
+        CappingStartError,
     ) as error:
         raise BadInputError(str(error)) from error
     if ready_file is not None:

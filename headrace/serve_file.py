@@ -7,6 +7,8 @@ from pydantic import AnyHttpUrl, Field, ValidationInfo, field_validator, model_v
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.topology import Fleet
+from headrace.admission_file import AdmissionSection
+from headrace.capper_file import CapperSection
 from headrace.config_errors import load_model
 from headrace.ext_proc_file import ExtProcSection, Port
 from headrace.fleet_file import Name, NonNegative, Positive, Section, load_fleet
@@ -132,12 +134,14 @@ class ServeSection(Section):
     ext_proc: ExtProcSection
     admin: AdminSection = AdminSection()
     router: RouterSection = RouterSection()
+    admission: AdmissionSection = AdmissionSection()
     freshness: FreshnessSection = FreshnessSection()
     telemetry: TelemetrySection = TelemetrySection()
     metering: MeteringSection = MeteringSection()
     observability: ObservabilitySection = ObservabilitySection()
     access_log: AccessLogSection | None = None
     tracing: TracingSection | None = None
+    capper: CapperSection | None = None
 
     @field_validator("fleet")
     @classmethod
@@ -160,7 +164,11 @@ class ServeSection(Section):
 
     def decide_settings(self) -> DecideSettings:
         """As the picker takes them."""
-        return DecideSettings(**self.router.model_dump(), freshness=self.freshness_policy())
+        return DecideSettings(
+            **self.router.model_dump(),
+            freshness=self.freshness_policy(),
+            hold_when_full=self.admission.max_waiting_requests > 0,
+        )
 
     def ext_proc_settings(self) -> ExtProcSettings:
         """As the gRPC server takes them."""
@@ -190,6 +198,8 @@ def load_serve(path: Path) -> tuple[ServeSection, Fleet]:
         BadInputError: With every problem of the first of the two files that has any.
     """
     section = load_model(path, ServeSection)
+    if section.capper is not None:
+        section = section.model_copy(update={"capper": section.capper.beside(path.parent)})
     if section.fleet is None:
         return section, Fleet(())
     return section, load_fleet(path.parent / section.fleet)

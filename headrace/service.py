@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -12,9 +13,14 @@ from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
+from headrace.capping import Capping
 from headrace.serve_file import ServeSection
 from router.admin import AdminServer
+from router.admission.decider import Admission
+from router.admission.metrics import AdmissionCollector
+from router.admission.room_listener import RoomListener
 from router.decide.picker import Picker
+from router.decide.room import Room
 from router.decision_metrics import DecisionCollector
 from router.extproc.health import Readiness
 from router.extproc.pick_log import PickLog
@@ -46,11 +52,13 @@ class Service:
 
     Attributes:
         picker: The decision, for those who look at it in the same process.
+        admission: Lets requests wait; `admission.waiting()` tells who wants which model.
         metering: What its requests have taken.
         access_log: The access-log receiver, when there is one.
         ext_proc: The gRPC server; knows its actual addresses once started.
         admin: The admin server; knows its actual port once started.
         view: The newest of the topology, with the priorities and rewrites that came with it.
+        capping: The capper of this process, when there is one.
     """
 
     def __init__(
@@ -73,6 +81,16 @@ class Service:
         )
         self._prices = PriceHolder()
         self.picker = Picker(fleet, config.decide_settings())
+        self.capping: Capping | None = None
+        if config.capper is not None:
+            self.capping = Capping(
+                config.capper,
+                prices=self._prices,
+                snapshots=snapshots,
+                picker=self.picker,
+                clock=clock,
+                registry=registry,
+            )
         tracing = self._tracing = _tracing(config)
         self.metering = Metering(
             self.picker,
@@ -90,6 +108,16 @@ class Service:
             capacity=observability.remembered_picks,
             explained_per_second=observability.explained_per_second,
         )
+        ledger = self.picker.ledger
+        self.admission = Admission(
+            picks,
+            Room(self.picker),
+            config.admission.settings(),
+            clock=clock,
+            draw=random.random,
+        )
+        ledger.listener = RoomListener(self.admission.room_may_be, ledger.listener)
+        AdmissionCollector(self.admission, registry)
         readiness = Readiness(snapshots)
         self.view = FleetView(fleet=fleet)
         self._source = None if source is None else source(clock, registry)
@@ -107,7 +135,7 @@ class Service:
             )
         )
         self.ext_proc = ExtProcServer(
-            decider=picks,
+            decider=self.admission,
             clock=clock,
             settings=config.ext_proc_settings(),
             readiness=readiness,
@@ -126,6 +154,8 @@ class Service:
             clock=clock,
         )
         self.admin.show("/debug/energy", self.metering.to_dict)
+        if self.capping is not None:
+            self.admin.show("/debug/capping", self.capping.to_dict)
         self.access_log = _access_log_receiver(config, self.metering, clock)
         self._querier = _querier(config, clock)
         self._poller = Poller(
@@ -158,7 +188,8 @@ class Service:
         Raises:
             ListenError: When an address is not to be had.
             AdminListenError: When the admin port is not to be had.
-            FleetSourceError: When there is no first view of the fleet.
+            FleetSourceError: When there is no first view of the fleet, or no cluster to cap.
+            CappingStartError: When the external scaler's address is not to be had.
         """
         try:
             await self.admin.start()
@@ -172,10 +203,19 @@ class Service:
             await self._follow(self._source)
         self._poller.start()
         self._committing = asyncio.create_task(self._commit_for_ever(), name="commitment")
+        if self.capping is not None:
+            try:
+                await self.capping.start()
+            except Exception:
+                await self.stop()
+                raise
 
     async def stop(self) -> None:
         """Drain: unready first, then wait for open requests, then close."""
+        self.admission.close()
         await self.ext_proc.stop()
+        if self.capping is not None:
+            await self.capping.stop()
         if self._committing is not None:
             self._committing.cancel()
             await asyncio.gather(self._committing, return_exceptions=True)
@@ -203,6 +243,8 @@ class Service:
     def _adopt(self, view: FleetView) -> None:
         changed = view.fleet != self.view.fleet
         self.view = view
+        self.picker.known_models = frozenset((*view.fleet.models(), *view.absent_models))
+        self.admission.set_view(view.priorities, view.absent_models)
         if changed:
             self._poller.set_fleet(view.fleet)
 
@@ -215,8 +257,10 @@ class Service:
 
     def _observe(self, snapshot: FleetSnapshot) -> None:
         now_seconds = self._clock.monotonic_seconds()
-        self.picker.observe(snapshot, self._prices.current, now_seconds=now_seconds)
+        seen = snapshot if self.capping is None else self.capping.seen_by_router(snapshot)
+        self.picker.observe(seen, self._prices.current, now_seconds=now_seconds)
         self.metering.observe(snapshot)
+        self.admission.room_may_be()
 
     async def _commit_for_ever(self) -> None:
         """Choose the committed sets anew, second by second."""

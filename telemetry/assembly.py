@@ -15,6 +15,15 @@ from telemetry.reading import Reading, RejectionReason, SourceReport
 # and nothing that was measured of the old one holds.
 _Identity = tuple[str, str | None, str | None, tuple[str, ...]]
 
+# Counters of the engine's process: when one begins anew, so did the engine.
+_ENGINE_COUNTERS = frozenset(
+    {
+        SignalKind.PROMPT_TOKENS_TOTAL,
+        SignalKind.GENERATION_TOKENS_TOTAL,
+        SignalKind.PREFIX_QUERY_TOKENS_TOTAL,
+    }
+)
+
 
 class Assembly:
     """Last known signal of every kind of every replica. Mutable, without I/O or clock.
@@ -29,6 +38,7 @@ class Assembly:
         self._identities = _identities(fleet)
         self._signals: dict[str, Signals] = {}
         self._adapters: dict[str, LoadedAdapters] = {}
+        self._restarts: Counter[str] = Counter()
         self._counters = CounterBook(window)
 
     def replace_fleet(self, fleet: Fleet) -> None:
@@ -43,6 +53,7 @@ class Assembly:
         for address in gone:
             self._signals.pop(address, None)
             self._adapters.pop(address, None)
+            self._restarts.pop(address, None)
         self.fleet, self._identities = fleet, identities
 
     def absorb(
@@ -62,6 +73,7 @@ class Assembly:
             known = {address: it for address, it in known.items() if asked.get(address) == it}
         changed: dict[str, dict[SignalKind, Signal]] = {}
         breaks: Counter[tuple[SignalKind, RejectionReason]] = Counter()
+        restarted: set[str] = set()
         for reading in report.readings:
             if reading.address not in known:
                 continue
@@ -71,6 +83,9 @@ class Assembly:
             reason = self._take(source, reading, signals)
             if reason is not None:
                 breaks[reading.kind, reason] += 1
+            if reason is RejectionReason.RESET and reading.kind in _ENGINE_COUNTERS:
+                restarted.add(reading.address)
+        self._restarts.update(restarted)
         for address, signals in changed.items():
             self._signals[address] = MappingProxyType(signals)
         self._adapters |= {
@@ -86,6 +101,7 @@ class Assembly:
             published_seconds=now_seconds,
             version=version,
             adapters=MappingProxyType(dict(self._adapters)),
+            restarts=MappingProxyType(dict(self._restarts)),
         )
 
     def _take(

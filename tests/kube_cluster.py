@@ -292,6 +292,7 @@ class Door:
 
     async def shut(self):
         self._server.close()
+        await asyncio.sleep(0)  # a connection just taken in becomes a pipe first
         for task in tuple(self._pipes):
             task.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
@@ -300,19 +301,19 @@ class Door:
         self.opened += 1
         task = asyncio.current_task()
         self._pipes.add(task)
+        ends = [writer]
         try:
-            inner = await asyncio.open_connection("127.0.0.1", self._plane.port)
-            try:
-                await asyncio.gather(_pump(reader, inner[1]), _pump(inner[0], writer))
-            finally:
-                inner[1].close()
-        except OSError:
-            pass
-        except asyncio.CancelledError:
-            writer.transport.abort()
+            inner, outer = await asyncio.open_connection("127.0.0.1", self._plane.port)
+            ends.append(outer)
+            await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
+        except (OSError, asyncio.CancelledError):
+            pass  # one side is gone, or the door is shut
         finally:
+            for end in ends:
+                end.transport.abort()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
             self._pipes.discard(task)
-            writer.close()
 
 
 async def _pump(reader, writer):

@@ -25,6 +25,8 @@ from router.extproc.events import (
 class Held:
     """A request that a HoldingPicker lets wait until it is told to decide."""
 
+    limit_seconds = None
+
     def __init__(self, picker, facts, now_seconds):
         self.picker = picker
         self.facts = facts

@@ -103,7 +103,7 @@ class LocalWorkloads:
         raise WorkloadError(Trouble.UNSUPPORTED, f"{ref}: nothing scales it.")
 
     def _find(self, ref: str) -> tuple[str, LocalReplicas]:
-        backend = ref.split("/")[-1]
+        backend = ref.rsplit("/", maxsplit=1)[-1]
         there = self._fleet.replicas(backend)
         if there is None:
             raise WorkloadError(Trouble.GONE, f"{ref}: the fleet has no backend {backend}.")

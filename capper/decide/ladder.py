@@ -9,7 +9,7 @@ from capper.decide.observe import Trust
 from capper.decide.policy import Policy, Rung
 from capper.decide.sight import Sight
 from capper.decide.state import Band, TargetState
-from capper.decide.throttling import Demand, needed_clocks, paced, saved_watts
+from capper.decide.throttling import Demand, needed_clocks, paced, saved_watts, strained_watts
 from capper.decide.workload import Workload
 
 
@@ -58,7 +58,10 @@ def climb(
     # A blind domain admits nobody.
     admitted = {ref: bands[ref] if trusts[ref] is Trust.USABLE else Band.SHED for ref in bands}
     pacing = policy.pacing
-    kept = keep(workloads, limits)
+    strains = _strains(policy, workloads, now_seconds)
+    kept = _without_unneeded(
+        keep(workloads, limits), keep(workloads, _relieved(limits, workloads, strains)), workloads
+    )
     growth = grow(workloads, limits, admitted, free_ratio=pacing.spike_margin_ratio)
     sure = grow(
         workloads,
@@ -75,7 +78,8 @@ def climb(
             sure_growth=min(growth[one.ref], sure[one.ref]),
             band=bands[one.ref],
             trust=trusts[one.ref],
-            may_shed=_may_shed(policy, touched[one.ref], now_seconds),
+            may_shed=_may_shed(policy, touched[one.ref], now_seconds)
+            or any(strains[other.ref] > 0.0 for other in workloads if _share_a_limit(one, other)),
         )
         draw = draws.get(one.ref, 0.5)
         step, reason, memory = _bound(policy, one, room, draw, now_seconds)
@@ -125,6 +129,49 @@ def _may_shed(policy: Policy, touched: list[Sight], now_seconds: float) -> bool:
     sinces = [seen.memory.over_since_seconds for seen in touched]
     over = [now_seconds - since for since in sinces if since is not None]
     return bool(over) and max(over) >= wait_seconds
+
+
+def _strains(policy: Policy, workloads: list[Workload], now_seconds: float) -> dict[str, float]:
+    """Watts that each target's lock saves below its knee, once it has settled.
+
+    Such a lock costs more than it saves; replicas that are taken let it go.
+    """
+    if not {Rung.CLOCKS, Rung.REPLICAS} <= policy.rungs:
+        return {one.ref: 0.0 for one in workloads}
+    return {
+        one.ref: strained_watts(
+            one, now_seconds=now_seconds, settle_seconds=policy.clocks.settle_seconds
+        )
+        for one in workloads
+    }
+
+
+def _relieved(
+    limits: Mapping[str, Budget], workloads: list[Workload], strains: Mapping[str, float]
+) -> dict[str, Budget]:
+    """The limits with the watts that would be drawn were no clock below its knee."""
+    return {
+        name: replace(
+            budget,
+            watts=budget.watts
+            + sum(strains[one.ref] * one.shares.get(name, 0.0) for one in workloads),
+        )
+        for name, budget in limits.items()
+    }
+
+
+def _without_unneeded(
+    kept: Mapping[str, int], relieved: Mapping[str, int], workloads: list[Workload]
+) -> dict[str, int]:
+    """For the sake of clocks only replicas go that the router does not need."""
+    return {
+        one.ref: min(kept[one.ref], max(relieved[one.ref], (one.current or 0) - one.unneeded))
+        for one in workloads
+    }
+
+
+def _share_a_limit(one: Workload, other: Workload) -> bool:
+    return not one.shares.keys().isdisjoint(other.shares)
 
 
 def _clocks(
@@ -182,5 +229,6 @@ def _demands(
         demands[name] = Demand(
             low_watts=unlocked - (policy.clocks.low_ratio - gap_ratio) * budget.cap_watts,
             all_watts=unlocked - (policy.clocks.high_ratio - gap_ratio) * budget.cap_watts,
+            deep_watts=unlocked - (policy.clocks.deep_ratio - gap_ratio) * budget.cap_watts,
         )
     return demands

@@ -13,6 +13,7 @@ from capper.decide.tuning import Clocks
 from capper.decide.workload import Workload, ranked
 
 _ROUNDING_HERTZ = 1.0
+_DEEP = 2
 # Stands for an unknown worth; ML.ENERGY v3 has 2 to 14 for an 8B and 0.3 to 2.7 for a 70B model.
 _TYPICAL_TOKENS_PER_JOULE = 2.0
 
@@ -24,22 +25,27 @@ class Demand:
     Attributes:
         low_watts: From low-priority targets.
         all_watts: From all.
+        deep_watts: From all, below the knee as well.
     """
 
     low_watts: float
     all_watts: float
+    deep_watts: float = -math.inf
 
 
-def clock_range(one: Workload, clocks: Clocks) -> tuple[float, float] | None:
+def clock_range(one: Workload, clocks: Clocks, *, deep: bool = False) -> tuple[float, float] | None:
     """(lowest, highest) lock of a target; None when its clocks are not touched.
 
-    Below the knee a lower clock costs time and saves little.
+    Below the knee a lower clock costs time and saves little: it is for what the cap needs.
     """
     curve = one.policy.clocks
     if curve is None or not one.ready:
         return None
     high = min(curve.base_hertz, clocks.max_hertz or math.inf)
-    low = min(high, max(curve.knee_hertz, clocks.min_hertz))
+    least = curve.knee_hertz
+    if deep:
+        least = min(least, clocks.deep_floor_ratio * curve.base_hertz)
+    low = min(high, max(least, clocks.min_hertz))
     return low, high
 
 
@@ -54,6 +60,18 @@ def saved_watts(one: Workload, *, now_seconds: float, settle_seconds: float) -> 
         one.policy.clocks.base_watts(one.replica_watts or 0.0, hertz=one.clock_hertz) * one.ready
         - (one.replica_watts or 0.0) * one.ready
     )
+
+
+def strained_watts(one: Workload, *, now_seconds: float, settle_seconds: float) -> float:
+    """What the lock in force saves over one at the knee; 0 at or above it, or while too new."""
+    curve, hertz = one.policy.clocks, one.clock_hertz
+    if curve is None or hertz is None or hertz >= curve.knee_hertz - _ROUNDING_HERTZ:
+        return 0.0
+    saved = saved_watts(one, now_seconds=now_seconds, settle_seconds=settle_seconds)
+    if saved <= 0.0:
+        return 0.0
+    base = curve.base_watts(one.replica_watts or 0.0, hertz=hertz)
+    return saved - (base - curve.watts(curve.knee_hertz, base_watts=base)) * one.ready
 
 
 def needed_clocks(
@@ -73,32 +91,45 @@ def needed_clocks(
         high_priority: Targets of at least this priority give above the upper threshold only.
         saved: Watts that locks take from the measurement already, by target.
     """
-    left = {name: [demand.low_watts, demand.all_watts] for name, demand in demands.items()}
+    left = {
+        name: [demand.low_watts, demand.all_watts, demand.deep_watts]
+        for name, demand in demands.items()
+    }
     chosen: dict[str, float] = {}
+    given: dict[str, float] = {}
     order = ranked(workloads)
     order.reverse()
     order.sort(key=lambda one: _loss(one, clocks))
     order.sort(key=lambda one: one.policy.priority >= high_priority)
-    for one in order:
-        limits, curve = clock_range(one, clocks), one.policy.clocks
-        if limits is None or curve is None:
-            continue
-        kind = 1 if one.policy.priority >= high_priority else 0
-        wanted = max(
-            (left[name][kind] / share for name, share in one.shares.items() if name in left),
-            default=0.0,
-        )
-        base = (one.watts + saved.get(one.ref, 0.0)) / one.ready
-        if wanted <= 0.0 or base <= 0.0:
-            continue
-        hertz = _lock_for(curve, limits, clocks, base_watts=base, watts=base - wanted / one.ready)
-        if hertz >= limits[1] - _ROUNDING_HERTZ:
-            continue
-        chosen[one.ref] = hertz
-        given = (base - curve.watts(hertz, base_watts=base)) * one.ready
-        for name, share in one.shares.items():
-            if name in left:
-                left[name] = [watts - given * share for watts in left[name]]
+    for deep in (False, True):
+        for one in order:
+            limits, curve = clock_range(one, clocks, deep=deep), one.policy.clocks
+            if limits is None or curve is None:
+                continue
+            kind = 1 if one.policy.priority >= high_priority else 0
+            before = given.get(one.ref, 0.0)
+            wanted = before + max(
+                (
+                    left[name][_DEEP if deep else kind] / share
+                    for name, share in one.shares.items()
+                    if name in left
+                ),
+                default=0.0,
+            )
+            base = (one.watts + saved.get(one.ref, 0.0)) / one.ready
+            if wanted <= before or base <= 0.0:
+                continue
+            hertz = _lock_for(
+                curve, limits, clocks, base_watts=base, watts=base - wanted / one.ready
+            )
+            if hertz >= chosen.get(one.ref, limits[1]) - _ROUNDING_HERTZ:
+                continue
+            chosen[one.ref] = hertz
+            given[one.ref] = (base - curve.watts(hertz, base_watts=base)) * one.ready
+            for name, share in one.shares.items():
+                if name in left:
+                    more = (given[one.ref] - before) * share
+                    left[name] = [watts - more for watts in left[name]]
     return chosen
 
 
@@ -110,7 +141,7 @@ def paced(
     *,
     now_seconds: float,
 ) -> float | None:
-    """The lock to be in force: down at once when the last one has settled, up slowly.
+    """The lock to be in force: down at once, up slowly.
 
     Args:
         one: The target with the lock in force.
@@ -129,7 +160,9 @@ def paced(
     now_hertz = high if held is None else held
     down, up = wanted or high, relaxed or high
     if down < now_hertz - _ROUNDING_HERTZ:
-        return down if age >= clocks.settle_seconds or held is None else held
+        # While the last lock is too new to show, what is wanted is reckoned from watts as if it
+        # were not there: never deeper than needed, so a cap that falls meanwhile is followed.
+        return down
     if up > now_hertz + _ROUNDING_HERTZ and age >= max(
         clocks.ramp_up_seconds, clocks.settle_seconds
     ):

@@ -109,6 +109,9 @@ class Clocks:
     Attributes:
         low_ratio: Watts above this part of the cap are taken from low-priority targets (T1).
         high_ratio: Watts above this part of the cap are taken from all (T2).
+        deep_ratio: Watts above this part of the cap, with all clocks at their knee, are taken below
+            it: that saves little and costs time, but keeps the cap and every request.
+        deep_floor_ratio: Lowest clock then, in parts of the full one.
         gap_ratio: Hysteresis: clocks rise only while watts stay this part of the cap lower.
         min_hertz: Never lower, whatever the knee.
         max_hertz: Never higher; None: the board's.
@@ -120,6 +123,8 @@ class Clocks:
 
     low_ratio: float = 0.80
     high_ratio: float = 0.89
+    deep_ratio: float = 0.95
+    deep_floor_ratio: float = 0.5
     gap_ratio: float = 0.05
     min_hertz: float = 1.0e9
     max_hertz: float | None = None

@@ -57,6 +57,7 @@ _COLUMNS: tuple[tuple[str, int, Read, Merge], ...] = (
     ("starts", 1, lambda _, found: found.starts, mean),
     ("stops", 1, lambda _, found: found.stops, mean),
     ("clock changes", 1, lambda _, found: found.clock_changes, mean),
+    ("brakes", 1, lambda _, found: found.brakes, mean),
     ("refused orders", 1, lambda _, found: found.refused_actions, mean),
     ("retried", 1, lambda _, found: found.retried_requests, mean),
     ("cache hits %", 1, lambda _, found: _percent(found.prefix_hit_ratio), mean),

@@ -29,6 +29,7 @@ class RunAccounts:
         starts: Likewise.
         stops: Likewise.
         clock_changes: Clock and power-limit settings that took effect.
+        brakes: How often a power domain began to refuse requests.
         refused_actions: Orders of no effect, or that would have left a model without a replica.
         retried_requests: Sent on because the replica that was picked no longer served.
         prefix_query_tokens: Prompt tokens that were looked up in prefix caches.
@@ -49,6 +50,7 @@ class RunAccounts:
     starts: int
     stops: int
     clock_changes: int
+    brakes: int
     refused_actions: int
     retried_requests: int
     prefix_query_tokens: int

@@ -1,9 +1,10 @@
 """Carries out what a controller orders, each after its delay."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fleet.price import PriceBoard
+from fleet.profile import Profile
 from loadtest.simulator.actuators import ActuatorModel, drawn_seconds
 from loadtest.simulator.boards import SimulatedReplica
 from loadtest.simulator.control import (
@@ -11,6 +12,7 @@ from loadtest.simulator.control import (
     SetClock,
     SetPowerLimit,
     SetPrices,
+    SetProfiles,
     Sleep,
     Start,
     Stop,
@@ -35,6 +37,7 @@ class Actuation:
     Attributes:
         ordered: Address -> the setting that was last ordered.
         prices: The board in force.
+        brakes: How often a board began to refuse requests.
         changes: Clock and limit settings that took effect.
     """
 
@@ -45,19 +48,22 @@ class Actuation:
         *,
         events: Events,
         lifecycle: Lifecycle,
+        on_profiles: Callable[[Mapping[str, Profile]], None],
         seed: int,
     ) -> None:
-        """Nothing is locked or limited."""
+        """Nothing is locked or limited; `on_profiles` tells the router of profiles."""
         self._replicas = replicas
         self._model = model
         self._events = events
         self._lifecycle = lifecycle
+        self._on_profiles = on_profiles
         self._seed = seed
         self._truths: OrderedDict[tuple[str, Setting], Truth] = OrderedDict()
         self._orders = 0
         self._busy_until: dict[str, float] = {}
         self.ordered: dict[str, Setting] = dict.fromkeys(replicas, (None, None))
         self.prices = PriceBoard()
+        self.brakes = 0
         self.changes = 0
 
     def apply(self, action: Action) -> None:
@@ -67,7 +73,10 @@ class Actuation:
             KeyError: It names no replica.
         """
         if isinstance(action, SetPrices):
+            self.brakes += len(_braked(action.board) - _braked(self.prices))
             self.prices = action.board
+        elif isinstance(action, SetProfiles):
+            self._on_profiles(action.profiles)
         elif isinstance(action, SetClock):
             _, limit_watts = self.ordered[action.address]
             clock_hertz = self._clock(action)
@@ -137,3 +146,7 @@ class Actuation:
         else:
             self._truths.move_to_end(key)
         return truth
+
+
+def _braked(board: PriceBoard) -> frozenset[str]:
+    return board.shedding | board.refusing

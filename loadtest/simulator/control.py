@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from fleet.price import PriceBoard
+from fleet.profile import Profile
 from fleet.snapshot import FleetSnapshot
 from loadtest.simulator.boards import ReplicaState
 from router.decide.commitment import Commitment
@@ -100,6 +101,7 @@ class ControlView:
         cap_watts: Of the fleet, in force; None: no cap.
         supply_celsius: Of the cooling air; None: no thermal model.
         carbon_grams_per_kilowatt_hour: Of the grid now; None: no series was declared.
+        carbon_interval_seconds: Length of an interval of the series; None likewise.
         carbon_forecast: Of the coming intervals of the series, the present one first.
         requests_per_second: The router's estimate of each model's load.
         commitments: The router's plan for each model.
@@ -116,6 +118,7 @@ class ControlView:
     cap_watts: float | None
     supply_celsius: float | None
     carbon_grams_per_kilowatt_hour: float | None
+    carbon_interval_seconds: float | None
     carbon_forecast: tuple[float, ...]
     requests_per_second: Mapping[str, float]
     commitments: Mapping[str, Commitment]
@@ -164,13 +167,23 @@ class Start(NamedTuple):
     address: str
 
 
+class SetProfiles(NamedTuple):
+    """Tell the router what its backends are now, as when their clocks were changed.
+
+    It has them with its next snapshot, as after a reload of the fleet; what it learned stays, in
+    ratios to the profile.
+    """
+
+    profiles: Mapping[str, Profile]
+
+
 class SetPrices(NamedTuple):
     """Publish a board of prices and shedding domains; the router has it with its next snapshot."""
 
     board: PriceBoard
 
 
-Action = SetClock | SetPowerLimit | Sleep | Wake | Stop | Start | SetPrices
+Action = SetClock | SetPowerLimit | Sleep | Wake | Stop | Start | SetProfiles | SetPrices
 
 
 class Controller(Protocol):

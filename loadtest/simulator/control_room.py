@@ -66,6 +66,9 @@ class ControlRoom:
             cap_watts=None if caps.fleet is None else caps.fleet.at(now_seconds),
             supply_celsius=None if climate is None else climate.supply_celsius,
             carbon_grams_per_kilowatt_hour=None if carbon is None else carbon.at(now_seconds),
+            carbon_interval_seconds=(
+                None if carbon is None else carbon.interval_seconds / carbon.speed_up_ratio
+            ),
             carbon_forecast=(
                 ()
                 if carbon is None

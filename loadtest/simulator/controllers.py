@@ -6,7 +6,11 @@ The static ones are the yardsticks: what an operator sets once.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from capper.decide.policy import Rung
 from loadtest.simulator.boards import ReplicaState
+from loadtest.simulator.capper_carbon import CarbonLoop, ConstantCapLoop
+from loadtest.simulator.capper_clocks import Both, ClockLoop
+from loadtest.simulator.capper_loop import CapperLoop, original_rule, sleeping_ladder, with_rungs
 from loadtest.simulator.control import (
     Action,
     Controller,
@@ -95,6 +99,16 @@ CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "knee-clock": KneeClock,
     "nvml-cap": NvmlCap,
     "sleep-unneeded": SleepUnneeded,
+    "eighty-ninety-five": original_rule,
+    "capper": sleeping_ladder,
+    "capper-pods": CapperLoop,
+    "clock-loop": ClockLoop,
+    "clock-loop+replicas": lambda: Both(ClockLoop(), SleepUnneeded()),
+    "carbon": CarbonLoop,
+    "carbon-constant": ConstantCapLoop,
+    "capper-prices": lambda: with_rungs(Rung.PRICE),
+    "capper-clocks": lambda: with_rungs(Rung.CLOCKS),
+    "capper-replicas": lambda: with_rungs(Rung.REPLICAS),
 }
 """Makes a controller for one run; `none` is the absence of one."""
 
@@ -103,6 +117,16 @@ WHAT: dict[str, str] = {
     "knee-clock": "clocks locked at the knee",
     "nvml-cap": "static power limits",
     "sleep-unneeded": "replicas outside the plan sleep",
+    "eighty-ninety-five": "the original bands at 80 and 95 % of the cap, growth of replicas only",
+    "capper": "prices, clocks, replica bounds and the brake under the cap; replicas sleep",
+    "capper-pods": "the same; replicas are pods that end and start",
+    "clock-loop": "clocks of the fewest joules per token that carry the load",
+    "clock-loop+replicas": "the same, and replicas outside the plan sleep",
+    "carbon": "clocks under a cap by the rank of the hour's carbon intensity",
+    "carbon-constant": "clocks under the mean of those caps",
+    "capper-prices": "prices alone under the cap",
+    "capper-clocks": "clocks alone under the cap",
+    "capper-replicas": "replica bounds alone under the cap",
 }
 """What each does, for people."""
 

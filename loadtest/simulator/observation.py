@@ -5,8 +5,9 @@ and freshness are not simulated but run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fleet.profile import Profile
 from fleet.signals import SignalKind
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
@@ -49,6 +50,17 @@ class Observatory:
         self._assembly = Assembly(fleet, RateWindow())
         self._version = 0
         self.published: FleetSnapshot | None = None
+
+    def describe(self, profiles: Mapping[str, Profile]) -> None:
+        """From the next snapshot on these backends have other profiles; all else stays."""
+        fleet = Fleet(
+            tuple(
+                replace(backend, profile=profiles.get(backend.name, backend.profile))
+                for backend in self._fleet.backends
+            )
+        )
+        self._fleet = fleet
+        self._assembly.replace_fleet(fleet)
 
     def scrape(self, now_seconds: float) -> tuple[Reading, ...]:
         """All readings of this moment, to be delivered later."""

@@ -92,6 +92,7 @@ def run_accounts(
     book: StateBook,
     lifecycle: Lifecycle,
     clock_changes: int,
+    brakes: int,
     retried_requests: int,
 ) -> RunAccounts:
     """What the parts of a simulation kept beside latency and tokens."""
@@ -111,6 +112,7 @@ def run_accounts(
         starts=counts["start"],
         stops=counts["stop"],
         clock_changes=clock_changes,
+        brakes=brakes,
         refused_actions=lifecycle.refused,
         retried_requests=retried_requests,
         prefix_query_tokens=after.prefix_query_tokens - before.prefix_query_tokens,

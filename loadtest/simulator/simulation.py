@@ -108,7 +108,12 @@ class Simulation:
             on_ready=self._plant.step,
         )
         self.actuation = Actuation(
-            self.replicas, world.actuators, events=events, lifecycle=self.lifecycle, seed=seed
+            self.replicas,
+            world.actuators,
+            events=events,
+            lifecycle=self.lifecycle,
+            on_profiles=self._observatory.describe,
+            seed=seed,
         )
         self.watch = PowerWatch(
             self.replicas,
@@ -167,6 +172,7 @@ class Simulation:
                 book=self.book,
                 lifecycle=self.lifecycle,
                 clock_changes=self.actuation.changes,
+                brakes=self.actuation.brakes,
                 retried_requests=self._gateway.retried,
             ),
         )
@@ -225,6 +231,7 @@ class Simulation:
 
     def _observe(self, readings: tuple[Reading, ...]) -> None:
         snapshot = self._observatory.deliver(readings, self.now_seconds)
+        self._gateway.prices = self.actuation.prices
         self.picker.observe(snapshot, self.actuation.prices, now_seconds=self.now_seconds)
 
     def _commit(self, _: None) -> None:

@@ -11,7 +11,7 @@ _MEMORY_SECONDS = 60.0
 _SETTLE_SECONDS = 12.0
 # A minute holds few waves, and the largest of the next minute is rarely among them (simulated on
 # Azure conversations: 1 keeps too little, docs/decisions/0012-guard-on-inflow.md).
-_BEYOND_MEMORY_RATIO = 1.5
+_BEYOND_MEMORY_RATIO = 2.5
 
 
 class LoadSwing:

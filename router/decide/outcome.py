@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from router.decide.affinity_sessions import SessionVerdict
 from router.decide.ledger import Ticket
 
 
@@ -42,6 +43,8 @@ class Pick(NamedTuple):
         model_rewrite: The model that the replica is to be asked for instead, or None.
         candidates: How many replicas could have been picked, or None when not told.
         scores: From 0 to 1 by address, for those who asked for them.
+        cached_tokens: Prompt tokens that the replica is predicted to have cached.
+        session: What became of the request's session; None without one.
     """
 
     address: str
@@ -53,6 +56,8 @@ class Pick(NamedTuple):
     model_rewrite: str | None = None
     candidates: int | None = None
     scores: Mapping[str, float] | None = None
+    cached_tokens: float = 0.0
+    session: SessionVerdict | None = None
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -64,9 +69,14 @@ class RejectionReason(StrEnum):
     """The closed list of refusals; the shell maps each to one HTTP status."""
 
     BAD_REQUEST = "bad_request"
+    FULL = "full"
     MODEL_NOT_FOUND = "model_not_found"
     NO_HEALTHY_REPLICA = "no_healthy_replica"
+    NO_REPLICA_IN_TIME = "no_replica_in_time"
+    NO_ROOM_IN_TIME = "no_room_in_time"
+    QUEUE_FULL = "queue_full"
     SHED = "shed"
+    SHUTTING_DOWN = "shutting_down"
     TOO_LARGE = "too_large"
 
 

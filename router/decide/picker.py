@@ -10,16 +10,20 @@ from fleet.physics import Mix
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
+from router.decide import rejections
+from router.decide.affinity import Affinity
+from router.decide.affinity_choice import session_verdict
 from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
-from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection, RejectionReason
+from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection
 from router.decide.outliers import Outliers
 from router.decide.policies import POLICIES, Choice, Policy, Question, least_request
 from router.decide.pool import Pool, build_groups
 from router.decide.request_facts import RequestFacts, RequestHints
+from router.decide.room import all_full, refused
 from router.decide.settings import DecideSettings
 from router.decide.unit import Demand, Unit, admits
 from router.decide.workload import Workload
@@ -33,6 +37,8 @@ class Picker:
         workload: Estimates of each model's traffic.
         learner: Gains that correct the prior profiles.
         outliers: Replicas that the data plane skipped lately.
+        affinity: Where prompts, sessions and adapters are.
+        known_models: Models that are not unknown though they may have no replica now; the shell's.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Picker:
         self._settings = settings
         self._policy = POLICIES[settings.policy] if policy is None else policy
         self._fleet: Fleet | None = None
+        self._prices = PriceBoard()
         self._units: dict[str, Unit] = {}
         self._pools: dict[str, Pool] = {}
         self._commitments: dict[str, Commitment] = {}
@@ -59,6 +66,8 @@ class Picker:
         self.workload = Workload(settings)
         self.learner = Learner()
         self.outliers = Outliers()
+        self.affinity = Affinity(settings)
+        self.known_models: frozenset[str] = frozenset()
         self._fallbacks = Fallbacks(settings.max_endpoints - 1)
         self._adopt(fleet)
 
@@ -68,6 +77,7 @@ class Picker:
         """Take in a published snapshot: corrected loads, prices, counters, operating points."""
         if snapshot.fleet is not self._fleet:
             self._adopt(snapshot.fleet)
+        self._prices = prices
         self.workload.observe(snapshot, now_seconds=now_seconds)
         self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
         mixes = self._mixes(now_seconds=now_seconds)
@@ -81,6 +91,9 @@ class Picker:
                 burst_life_ratio=self._settings.burst_life_ratio,
                 now_seconds=now_seconds,
             )
+        self.affinity.observe(
+            snapshot, self._units.values(), self._settings.freshness, now_seconds=now_seconds
+        )
         self._regroup(mixes)
 
     def commit(self, *, now_seconds: float) -> None:
@@ -116,12 +129,14 @@ class Picker:
             now_seconds: Monotonic time.
             draw: Uniform in [0, 1), for the policies that want one.
         """
-        question = self._question(facts, now_seconds=now_seconds, draw=draw)
+        question = self.question(facts, now_seconds=now_seconds, draw=draw)
         if isinstance(question, Rejection):
             return question
         choice = self._policy(question)
         if choice.reason is PickReason.LEAST_LATE and question.demand.sheddable:
             return self._shed(choice, question)
+        if self._settings.hold_when_full and all_full(question):
+            return rejections.full(self._settings.retry_after_seconds)
         self._sequence[facts.model] = question.sequence + 1
         return self._record(facts, choice, question)
 
@@ -136,12 +151,7 @@ class Picker:
             if unit.healthy and admits(hints.subset, unit.address)
         ]
         if not admitted:
-            return Rejection(
-                RejectionReason.NO_HEALTHY_REPLICA,
-                "No replica is ready for this request. Please try again later.",
-                code="service_unavailable",
-                retry_after_seconds=self._settings.retry_after_seconds,
-            )
+            return rejections.no_replica(None, self._settings.retry_after_seconds)
         start = int(draw * len(admitted))
         turned = admitted[start:] + admitted[:start]
         turned.sort(key=lambda unit: (unit.address in avoided, unit.running))
@@ -164,6 +174,12 @@ class Picker:
 
     # What the shell asks
 
+    def requests_per_second(self, model: str) -> float:
+        """What the model's healthy replicas carry at their operating points."""
+        pool = self._pools.get(model)
+        groups = () if pool is None else pool.groups
+        return sum(len(it.units) * it.capacity_requests_per_second for it in groups)
+
     def models(self) -> tuple[str, ...]:
         """Names of all served models, sorted."""
         return tuple(sorted(self._pools))
@@ -178,7 +194,7 @@ class Picker:
 
     def explain(self, facts: RequestFacts, *, now_seconds: float) -> Explanation | Rejection:
         """Say where a request would go now, and why not elsewhere; records nothing."""
-        question = self._question(facts, now_seconds=now_seconds, draw=0.5)
+        question = self.question(facts, now_seconds=now_seconds, draw=0.5)
         if isinstance(question, Rejection):
             return question
         return explain(question, self._policy(question), policy=self._settings.policy)
@@ -200,6 +216,7 @@ class Picker:
         }
         self.ledger.keep_only(frozenset(self._units))
         self.outliers.keep_only(frozenset(self._units))
+        self.affinity.keep_only(frozenset(self._units), fleet.models())
         self._pools = {
             model: Pool(
                 model=model,
@@ -227,40 +244,37 @@ class Picker:
                 pool.units, mixes[model], self._settings.swing_deviations, previous=pool.groups
             )
 
-    def _question(
+    def question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
     ) -> Question | Rejection:
+        """The candidates of a request, or why there are none; records nothing."""
         pool = self._pools.get(facts.model)
+        retry_after_seconds = self._settings.retry_after_seconds
+        if pool is None and facts.model in self.known_models:
+            return rejections.no_replica(facts.model, retry_after_seconds)
         if pool is None:
-            return Rejection(
-                RejectionReason.MODEL_NOT_FOUND,
-                f"The model '{facts.model}' does not exist or you do not have access to it.",
-                param="model",
-                code="model_not_found",
-            )
-        demand = self._demand(facts, now_seconds)
+            return rejections.model_not_found(facts.model)
+        demand = self.demand(facts, now_seconds)
         eligible = pool.eligible(demand)
         if not eligible and demand.avoided:  # better one that may be out of reach than none
             demand = demand._replace(avoided=frozenset())
             eligible = pool.eligible(demand)
         if not eligible:
-            return Rejection(
-                RejectionReason.NO_HEALTHY_REPLICA,
-                f"No replica of the model '{facts.model}' is ready. Please try again later.",
-                code="service_unavailable",
-                retry_after_seconds=self._settings.retry_after_seconds,
-            )
+            if demand.refused and pool.eligible(demand._replace(refused=frozenset())):
+                return rejections.refused_by_domain(retry_after_seconds)
+            return rejections.no_replica(facts.model, retry_after_seconds)
         return Question(
             pool=pool,
             eligible=eligible,
-            demand=demand,
+            demand=self.affinity.meet(facts, eligible, demand, now_seconds=now_seconds),
             kv_limit_ratio=self._settings.kv_limit_ratio,
             now_seconds=now_seconds,
             draw=draw,
             sequence=self._sequence.get(facts.model, 0),
         )
 
-    def _demand(self, facts: RequestFacts, now_seconds: float) -> Demand:
+    def demand(self, facts: RequestFacts, now_seconds: float) -> Demand:
+        """The request in numbers, as the model's traffic makes expect."""
         workload = self.workload.of(facts.model)
         prompt_tokens = (
             float(facts.prompt_tokens)
@@ -276,13 +290,21 @@ class Picker:
             tpot_objective_seconds=facts.hints.tpot_seconds,
             sheddable=facts.hints.priority < 0,
             subset=facts.hints.subset,
+            refused=refused(
+                self._units.values(),
+                self._prices,
+                sheddable=facts.hints.priority < 0,
+                now_seconds=now_seconds,
+            ),
             avoided=self.outliers.avoided(now_seconds=now_seconds),
             prefix_block_hashes=facts.prefix_block_hashes,
         )
 
     def _record(self, facts: RequestFacts, choice: Choice, question: Question) -> Pick:
         unit, demand, now_seconds = choice.unit, question.demand, question.now_seconds
-        joules = unit.marginal_joules(demand) / unit.price_ratio
+        joules, session = unit.marginal_joules(demand) / unit.price_ratio, None
+        if facts.hints.session is not None:
+            session = session_verdict(demand, unit, home=question.home(), late=question.lateness)
         counterfactual = _counterfactual(question, unit, joules)
         ticket = self.ledger.enter(
             unit.address,
@@ -294,6 +316,7 @@ class Picker:
         self.workload.of(facts.model).arrive(
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
         )
+        self.affinity.sent(unit.address, facts, demand, now_seconds=now_seconds)
         fallbacks = self._fallbacks.of(unit, question)
         return Pick(
             unit.address,
@@ -303,17 +326,14 @@ class Picker:
             counterfactual,
             fallbacks,
             candidates=len(question.eligible),
+            cached_tokens=demand.at(unit.address).cached_tokens,
+            session=session,
         )
 
     def _shed(self, choice: Choice, question: Question) -> Rejection:
         """Refuse; the prompts already queued on the least late replica say when to come back."""
-        free = choice.unit.account.prefill_free_seconds - question.now_seconds
-        return Rejection(
-            RejectionReason.SHED,
-            "The service is at capacity and the request may be shed. Please try again later.",
-            code="rate_limit_exceeded",
-            retry_after_seconds=max(1.0, free),
-        )
+        free_seconds = choice.unit.account.prefill_free_seconds - question.now_seconds
+        return rejections.shed(max(1.0, free_seconds))
 
     def _commitment_policy(self) -> CommitmentPolicy:
         settings = self._settings

@@ -7,6 +7,7 @@ least late one), because shedding is decided in one place, for all of them alike
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from router.decide.affinity_choice import nearest, stays
 from router.decide.outcome import PickReason
 from router.decide.pool import Pool
 from router.decide.unit import Demand, Unit
@@ -46,6 +47,13 @@ class Question(NamedTuple):
             self.demand, kv_limit_ratio=self.kv_limit_ratio, now_seconds=self.now_seconds
         ).lateness_ratio
 
+    def home(self) -> Unit | None:
+        """Where the request's session was served last, if that may be picked."""
+        address = self.demand.session_home
+        if address is None:
+            return None
+        return next((unit for unit in self.eligible if unit.address == address), None)
+
     def least_late(self) -> Unit:
         """The eligible unit that misses its limits by least."""
         return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
@@ -63,18 +71,21 @@ def dispatch(question: Question) -> Choice:
     """Economic dispatch: committed replicas first, best merit, packed; then open the next.
 
     Within a group all members cost the same at their operating point, so the fullest that passes
-    the guard is taken: that is what empties the others.
+    the guard is taken: that is what empties the others. One that has the prompt cached, or the
+    adapter loaded, is taken instead where that saves joules, and a session stays where it was, as
+    far as the guard passes there.
     """
     if not any(unit.observed for unit in question.eligible):
-        return Choice(_fewest_running(question.eligible), PickReason.DEGRADED)
+        return Choice(_near(question, _fewest_running(question.eligible)), PickReason.DEGRADED)
     committed = question.pool.committed
-    choice = _pack(question, lambda unit: unit.address in committed)
-    if choice is not None:
-        return Choice(choice, PickReason.COMMITTED)
-    choice = _pack(question, lambda unit: unit.address not in committed)
-    if choice is not None:
-        return Choice(choice, PickReason.OPENED)
-    return Choice(question.least_late(), PickReason.LEAST_LATE)
+    default = _pack(question, lambda unit: unit.address in committed)
+    if default is None:
+        default = _pack(question, lambda unit: unit.address not in committed)
+    if default is None:
+        return Choice(question.least_late(), PickReason.LEAST_LATE)
+    unit = _near(question, default)
+    inside = unit.address in committed
+    return Choice(unit, PickReason.COMMITTED if inside else PickReason.OPENED)
 
 
 def merit_packing(question: Question) -> Choice:
@@ -172,6 +183,25 @@ def _pack(question: Question, allowed: Callable[[Unit], bool]) -> Unit | None:
             if inside and allowed(unit) and question.lateness(unit) <= 1.0:
                 return unit
     return None
+
+
+def _near(question: Question, default: Unit) -> Unit:
+    """The session's home, or the nearest, where the guard passes; else `default`."""
+    demand, pool = question.demand, question.pool
+    home = question.home()
+    if home is not None and question.lateness(home) <= 1.0 and stays(home, default, pool, demand):
+        return home
+    inside = default.address in pool.committed
+
+    def passes(unit: Unit) -> bool:
+        return (
+            (unit.address in pool.committed) == inside
+            and unit.healthy
+            and demand.allows(unit.address)
+            and question.lateness(unit) <= 1.0
+        )
+
+    return nearest(default, pool, demand, passes)
 
 
 def _fullest_first(unit: Unit) -> tuple[float, str]:

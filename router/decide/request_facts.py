@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from router.decide.affinity_blocks import BLOCK_BYTES, BLOCK_TOKENS, text_blocks, token_blocks
+
 
 class Api(StrEnum):
     """Which OpenAI endpoint a request is for."""
@@ -26,15 +28,21 @@ class RequestHints(NamedTuple):
     Attributes:
         ttft_seconds: The request's own objective, or None for its backend's.
         tpot_seconds: Likewise per output token.
-        priority: Below 0 may be shed.
+        priority: Higher goes first where requests wait; below 0 may be shed.
+        objective: Name of the InferenceObjective that tells the priority, or None: `priority` does.
+        tenant: On whose account requests take turns; empty for all who do not say.
         subset: Addresses ("ip:port", or "ip" for all its ports) the pick is limited to, or None
             for all.
+        session: Which session the request belongs to, or None.
     """
 
     ttft_seconds: float | None = None
     tpot_seconds: float | None = None
     priority: int = 0
     subset: frozenset[str] | None = None
+    session: str | None = None
+    objective: str | None = None
+    tenant: str = ""
 
 
 NO_HINTS = RequestHints()
@@ -52,6 +60,7 @@ class RequestFacts(NamedTuple):
         max_output_tokens: The caller's limit, or None.
         ignore_eos: The answer will have exactly `max_output_tokens`.
         choices: Answers asked for (`n`).
+        body_bytes: Size of the whole body.
         hints: From the headers.
         prefix_block_hashes: Chained hashes of the prompt's blocks: equal leading hashes stand for
             equal beginnings. Empty: nothing is known of what it shares.
@@ -67,6 +76,8 @@ class RequestFacts(NamedTuple):
     choices: int = 1
     hints: RequestHints = NO_HINTS
     prefix_block_hashes: tuple[int, ...] = ()
+    prefix_block_ratio: float = 0.0
+    body_bytes: int = 0
 
 
 class BadRequest(NamedTuple):
@@ -85,6 +96,8 @@ class _Body(msgspec.Struct):
     prompt: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
+    instructions: msgspec.Raw = msgspec.Raw()
+    cache_salt: msgspec.Raw = msgspec.Raw()
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -103,6 +116,7 @@ class _Message(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Body)
 _messages_decoder = msgspec.json.Decoder(list[_Message])
+_ids_decoder = msgspec.json.Decoder(list[int])
 
 _API_BY_SUFFIX = (
     ("/chat/completions", Api.CHAT),
@@ -153,16 +167,21 @@ def read_request(
         )
     api = api_of_path(path)
     prompt = bytes(fields.messages) or bytes(fields.prompt) or bytes(fields.input)
+    prompt_tokens = _token_ids(prompt)
+    hashes, block_ratio = _blocks(fields, prompt, prompt_tokens)
     return RequestFacts(
         model=fields.model,
         api=api,
         stream=bool(fields.stream),
         prompt_bytes=_text_bytes(prompt) + len(bytes(fields.tools)),
-        prompt_tokens=_token_ids(prompt),
+        prompt_tokens=prompt_tokens,
         max_output_tokens=0 if api is Api.EMBEDDINGS else max_output_tokens,
         ignore_eos=bool(fields.ignore_eos),
         choices=max(1, fields.n or 1),
+        body_bytes=len(body),
         hints=hints,
+        prefix_block_hashes=hashes,
+        prefix_block_ratio=block_ratio,
     )
 
 
@@ -187,6 +206,22 @@ def _token_ids(prompt: bytes) -> int | None:
     if stripped[:1] != b"[" or not stripped[1:].lstrip()[:1].isdigit():
         return None
     return stripped.count(b",") + 1
+
+
+def _blocks(
+    fields: _Body, prompt: bytes, prompt_tokens: int | None
+) -> tuple[tuple[int, ...], float]:
+    """Hashes of the prompt's blocks, and the part of the prompt that each is."""
+    if prompt_tokens is not None and not fields.cache_salt:
+        try:
+            hashes = token_blocks(_ids_decoder.decode(prompt))
+        except msgspec.MsgspecError:  # the engine will say what is wrong with it
+            hashes = ()
+        return hashes, BLOCK_TOKENS / prompt_tokens if hashes else 0.0
+    # In the order of chat templates: what differs first ends all sharing.
+    text = bytes(fields.cache_salt) + bytes(fields.instructions) + bytes(fields.tools) + prompt
+    hashes = text_blocks(text)
+    return hashes, BLOCK_BYTES / len(text) if hashes else 0.0
 
 
 def _text_bytes(prompt: bytes) -> int:

@@ -32,6 +32,14 @@ class DecideSettings:
         retry_after_seconds: Told to callers that are refused for lack of a replica.
         max_endpoints: Endpoints named with each pick, fallbacks included. Three survive a dead
             replica and a dead rack; Envoy tries them one after the other.
+        hold_when_full: Refuse with FULL, for the caller to let the request wait, when no replica
+            has a batch slot and KV room; else the least late replica queues it.
+        affinity: Whether cached prompts, sessions and loaded adapters count (docs/affinity.md).
+        affinity_blocks: Prompt blocks remembered of all replicas together, about 150 bytes each.
+        affinity_sessions: Sessions remembered; the longest unseen is forgotten first.
+        session_idle_seconds: A session unseen for so long starts anew.
+        adapter_load_seconds: What an engine takes to load a LoRA adapter that it does not have in
+            GPU memory. Assumed, not measured: about 100 MB from a disk.
     """
 
     policy: str = "dispatch"
@@ -48,3 +56,9 @@ class DecideSettings:
     commit_dwell_seconds: float = 10.0
     retry_after_seconds: float = 5.0
     max_endpoints: int = 3
+    hold_when_full: bool = False
+    affinity: bool = True
+    affinity_blocks: int = 1_000_000
+    affinity_sessions: int = 100_000
+    session_idle_seconds: float = 1800.0
+    adapter_load_seconds: float = 0.3

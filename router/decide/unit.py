@@ -4,6 +4,7 @@
 What remains after taking the own requests out is foreign load, which only the next scrape changes.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fleet.physics import Mix, prefill_dynamic_joules, step_dynamic_joules
@@ -12,6 +13,7 @@ from fleet.profile import Profile
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import Signals
 from fleet.topology import Backend, Replica
+from router.decide.affinity_nearness import NOTHING, NOWHERE, Nearness
 from router.decide.decayed_sum import DecayedSum
 from router.decide.ledger import Account
 
@@ -32,7 +34,10 @@ class Demand(NamedTuple):
         sheddable: Whether it may be refused when no replica keeps the objective.
         subset: Addresses or hosts the pick is limited to, or None for all.
         avoided: Addresses that the data plane could not reach lately.
+        refused: Addresses whose power domain takes no such request now.
         prefix_block_hashes: See `RequestFacts`.
+        near: What it finds where, by address; replicas that are not in it offer nothing special.
+        session_home: Where its session was served last, or None.
     """
 
     model: str
@@ -45,6 +50,13 @@ class Demand(NamedTuple):
     subset: frozenset[str] | None
     avoided: frozenset[str] = frozenset()
     prefix_block_hashes: tuple[int, ...] = ()
+    near: Mapping[str, Nearness] = NOTHING
+    session_home: str | None = None
+    refused: frozenset[str] = frozenset()
+
+    def at(self, address: str) -> Nearness:
+        """What it finds on a replica."""
+        return self.near.get(address, NOWHERE) if self.near else NOWHERE
 
     @property
     def resident_tokens(self) -> float:
@@ -52,10 +64,14 @@ class Demand(NamedTuple):
         return self.prompt_tokens + 0.5 * self.output_tokens
 
     def allows(self, address: str) -> bool:
-        """Whether the subset admits a replica and it is not to be avoided."""
-        if self.subset is None and not self.avoided:  # nearly always, and asked of every replica
-            return True
-        return admits(self.subset, address) and address not in self.avoided
+        """Whether the subset and its domain admit a replica and it is not to be avoided."""
+        if self.subset is None and not self.avoided and not self.refused:
+            return True  # nearly always, and asked of every replica
+        return (
+            admits(self.subset, address)
+            and address not in self.avoided
+            and address not in self.refused
+        )
 
 
 def admits(subset: frozenset[str] | None, address: str) -> bool:
@@ -256,6 +272,19 @@ class Unit:
         )
         return Prediction(tpot_seconds, ttft_seconds, kv_ratio, lateness_ratio, limit)
 
+    def is_full(self, demand: Demand, *, kv_limit_ratio: float) -> bool:
+        """Whether `demand` would only queue in the engine: no batch slot, or no KV room.
+
+        An idle replica is never full, so that what is larger than the limit is served some day.
+        """
+        if self.running < 1.0:
+            return False
+        kv_tokens = self.resident_tokens + demand.resident_tokens
+        return (
+            self.running + 1.0 > self.backend.max_running_requests
+            or kv_tokens > kv_limit_ratio * self.kv_capacity_tokens
+        )
+
     def _burst_tpot_seconds(
         self, demand: Demand, batch: float, kv_tokens: float, now_seconds: float
     ) -> float:
@@ -266,10 +295,12 @@ class Unit:
         """
         step = self.profile.step
         decode_seconds = step.decode_seconds(batch, kv_tokens)
-        own_seconds = step.prompt_seconds(demand.prompt_tokens)
+        near = demand.at(self.address)
+        new_tokens = demand.prompt_tokens - near.cached_tokens
+        own_seconds = step.prompt_seconds(new_tokens, cached_tokens=near.cached_tokens)
         inflow = self.prompt_inflow
         share = inflow.per_second(now_seconds=now_seconds) + own_seconds / inflow.window_seconds
-        longest = max(demand.prompt_tokens, demand.mix.computed_prompt_tokens)
+        longest = max(new_tokens, demand.mix.computed_prompt_tokens)
         chunk_seconds = step.prompt_seconds(
             step.chunk_tokens, cached_tokens=max(0.0, longest - step.chunk_tokens)
         )
@@ -280,15 +311,23 @@ class Unit:
 
     def send_prompt(self, demand: Demand, *, now_seconds: float) -> None:
         """Count the prompt of a request that was just picked for here."""
-        prompt_seconds = self.profile.step.prompt_seconds(demand.prompt_tokens)
+        cached_tokens = demand.at(self.address).cached_tokens
+        prompt_seconds = self.profile.step.prompt_seconds(
+            demand.prompt_tokens - cached_tokens, cached_tokens=cached_tokens
+        )
         self.prompt_inflow.add(prompt_seconds, now_seconds=now_seconds)
 
     def prefill_seconds(self, demand: Demand) -> float:
-        """Time to compute the prompt: its own work and the decodes its chunks share steps with."""
-        step = self.profile.step
+        """Time to compute what is not cached of the prompt, decodes in the same steps included.
+
+        An adapter that must be loaded comes first.
+        """
+        step, near = self.profile.step, demand.at(self.address)
+        new_tokens = demand.prompt_tokens - near.cached_tokens
         decode_seconds = step.decode_seconds(self.running, self.resident_tokens)
-        chunks = -(-demand.prompt_tokens // step.chunk_tokens)
-        return step.prompt_seconds(demand.prompt_tokens) + max(chunks, 1.0) * decode_seconds
+        chunks = -(-new_tokens // step.chunk_tokens)
+        prompt_seconds = step.prompt_seconds(new_tokens, cached_tokens=near.cached_tokens)
+        return near.load_seconds + prompt_seconds + max(chunks, 1.0) * decode_seconds
 
     def marginal_joules(self, demand: Demand) -> float:
         """Priced o * (W(B+1) - W(B)) + prefill: what this request adds at this moment."""
@@ -296,8 +335,29 @@ class Unit:
         added = step_dynamic_joules(
             self.profile, batch=batch + 1.0, kv_tokens=kv_tokens + demand.resident_tokens
         ) - step_dynamic_joules(self.profile, batch=batch, kv_tokens=kv_tokens)
-        prefill = prefill_dynamic_joules(self.profile, new_tokens=demand.prompt_tokens)
-        return (demand.output_tokens * added + prefill) * self.price_ratio
+        return demand.output_tokens * added * self.price_ratio + self.prompt_joules(demand)
+
+    def decode_share_joules(self, demand: Demand) -> float:
+        """Priced o * W(B+1) / (B+1): its equal share of the steps that it will be in."""
+        batch = self.running + 1.0
+        joules = step_dynamic_joules(
+            self.profile, batch=batch, kv_tokens=self.resident_tokens + demand.resident_tokens
+        )
+        return demand.output_tokens * joules / batch * self.price_ratio
+
+    def prompt_joules(self, demand: Demand) -> float:
+        """Priced joules to compute what is not cached of the prompt, and to load its adapter.
+
+        While an adapter is loaded the engine does not step, at the power of one that decodes.
+        """
+        near, power = demand.at(self.address), self.profile.power
+        prefill = prefill_dynamic_joules(
+            self.profile,
+            new_tokens=demand.prompt_tokens - near.cached_tokens,
+            cached_tokens=near.cached_tokens,
+        )
+        loading = (power.floor_watts - power.idle_watts) * near.load_seconds
+        return (prefill + loading) * self.price_ratio
 
 
 def _capacity(signals: Signals) -> float | None:

@@ -45,6 +45,21 @@ _REFUSALS = {
     RejectionReason.SHED: Refusal(
         429, "rate_limit_error", "rate_limit_exceeded", 1.0, dropped="rejected-saturated"
     ),
+    RejectionReason.FULL: Refusal(
+        429, "rate_limit_error", "rate_limit_exceeded", 1.0, dropped="rejected-saturated"
+    ),
+    RejectionReason.QUEUE_FULL: Refusal(
+        429, "rate_limit_error", "rate_limit_exceeded", 1.0, dropped="rejected-saturated"
+    ),
+    RejectionReason.NO_ROOM_IN_TIME: Refusal(
+        429, "rate_limit_error", "rate_limit_exceeded", 1.0, dropped="rejected-ttl-expired"
+    ),
+    RejectionReason.NO_REPLICA_IN_TIME: Refusal(
+        503, "server_error", "service_unavailable", 5.0, dropped="rejected-ttl-expired"
+    ),
+    RejectionReason.SHUTTING_DOWN: Refusal(
+        503, "server_error", "service_unavailable", 1.0, dropped="rejected-shutting-down"
+    ),
 }
 
 

@@ -9,7 +9,13 @@ from router.decide.request_facts import RequestFacts, RequestHints
 
 
 class Waiting(Protocol):
-    """A request that may not go yet: what a decider returns instead of a pick."""
+    """A request that may not go yet: what a decider returns instead of a pick.
+
+    Attributes:
+        limit_seconds: How long its decision may take, for Envoy to wait; None: Envoy is not told.
+    """
+
+    limit_seconds: float | None
 
     async def decided(self) -> Pick | Rejection:
         """The decision; a pick is entered in the ledger in the very step that makes it."""

@@ -19,6 +19,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     TrailersResponse,
 )
 from envoy.type.v3.http_status_pb2 import HttpStatus
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
 from router.extproc.codec import DESTINATION_HEADER, DESTINATION_NAMESPACE, MODEL_KEY
@@ -29,6 +30,7 @@ METERING_NAMESPACE = "headrace.metering"
 """Dynamic metadata that Envoy's access log may print."""
 
 _MAX_CACHED_ROUTES = 4096
+_WAY_SECONDS = 2.0
 
 
 class Encoder:
@@ -60,6 +62,17 @@ class Encoder:
                 self._routes.clear()
             encoded = self._routes[key] = _route_bytes(route)
         return encoded
+
+
+def patience(limit_seconds: float) -> bytes:
+    """Asks Envoy to wait that long for the next answer, once, and a little for the way.
+
+    Envoy follows within the filter's max_message_timeout and ignores it otherwise.
+    """
+    timeout = Duration()
+    timeout.FromMilliseconds(round((limit_seconds + _WAY_SECONDS) * 1000))
+    encoded: bytes = ProcessingResponse(override_message_timeout=timeout).SerializeToString()
+    return encoded
 
 
 def _set_header(name: str, value: str) -> HeaderValueOption:

@@ -11,8 +11,26 @@ from router.decide.request_facts import NO_HINTS, RequestHints
 TTFT_HEADERS = ("x-headrace-slo-ttft-ms", "x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
 TPOT_HEADERS = ("x-headrace-slo-tpot-ms", "x-llm-d-slo-tpot-ms", "x-slo-tpot-ms")
 PRIORITY_HEADER = "x-headrace-priority"
+OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
+TENANT_HEADERS = (
+    "x-headrace-tenant",
+    "x-llm-d-inference-fairness-id",
+    "x-gateway-inference-fairness-id",
+)
 
-HINT_HEADERS = frozenset({*TTFT_HEADERS, *TPOT_HEADERS, PRIORITY_HEADER})
+# The usual name first; then Dynamo's.
+SESSION_HEADERS = ("x-session-id", "x-dynamo-session-id")
+
+HINT_HEADERS = frozenset(
+    {
+        *TTFT_HEADERS,
+        *TPOT_HEADERS,
+        PRIORITY_HEADER,
+        *OBJECTIVE_HEADERS,
+        *TENANT_HEADERS,
+        *SESSION_HEADERS,
+    }
+)
 """The request headers that the decision is made on."""
 
 # Ours and llm-d's; then the names that the Gateway API Inference Extension had before.
@@ -21,13 +39,7 @@ CONTEXT_HEADERS = frozenset(
     {
         *REWRITE_HEADERS,
         "traceparent",
-        "x-gateway-inference-fairness-id",
-        "x-gateway-inference-objective",
-        "x-headrace-tenant",
-        "x-llm-d-inference-fairness-id",
-        "x-llm-d-inference-objective",
         "x-request-id",
-        "x-session-id",
     }
 )
 """Further request headers that are read: who asks, and for what."""
@@ -37,6 +49,7 @@ READ_HEADERS = HINT_HEADERS | CONTEXT_HEADERS
 
 _PRIORITY_LIMIT = 2**31  # InferenceObjective.spec.priority is an int32
 _SHOWN_CHARACTERS = 40
+_MAX_NAME_CHARACTERS = 253  # of an object's name; InferenceObjectives have no longer one
 
 
 def read_hints(
@@ -59,7 +72,17 @@ def read_hints(
     priority = _priority(headers.get(PRIORITY_HEADER))
     if isinstance(priority, Rejection):
         return priority
-    return RequestHints(ttft_seconds, tpot_seconds, priority, subset)
+    objective = None if PRIORITY_HEADER in headers else _first(headers, OBJECTIVE_HEADERS) or None
+    tenant = _first(headers, TENANT_HEADERS)
+    return RequestHints(
+        ttft_seconds,
+        tpot_seconds,
+        priority,
+        subset,
+        session=_first(headers, SESSION_HEADERS) or None,
+        objective=objective,
+        tenant=tenant,
+    )
 
 
 def rewritten_model(headers: Mapping[str, str]) -> str | None:
@@ -89,6 +112,12 @@ def _objective_seconds(
                 return _malformed(name, "a number of milliseconds above 0", text)
             return milliseconds * SECONDS_PER_MILLISECOND
     return None
+
+
+def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The first of `names` that was sent and is not empty, cut where it is overlong."""
+    found = (headers.get(name, "").strip()[:_MAX_NAME_CHARACTERS] for name in names)
+    return next(filter(None, found), "")
 
 
 def _number(text: str) -> float | None:

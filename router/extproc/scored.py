@@ -81,4 +81,4 @@ def _joules(view: CandidateView) -> float | None:
     return view.marginal_joules if view.merit_joules is None else view.merit_joules
 
 
-_EXCLUDED = frozenset({"unhealthy", "outside subset"})
+_EXCLUDED = frozenset({"unhealthy", "domain sheds", "outside subset"})

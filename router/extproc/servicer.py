@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fleet.clock import Clock
 from router.extproc.decider import Decider
-from router.extproc.encoder import Encoder
+from router.extproc.encoder import Encoder, patience
 from router.extproc.events import Await, End, Event, Immediate, Route, StreamEnded
 from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
 from router.extproc.health import EXT_PROC_SERVICE
@@ -124,6 +124,9 @@ class ExtProcServicer:
                 elif isinstance(reply, End):
                     return reply.error
                 else:
+                    limit_seconds = reply.waiting.limit_seconds
+                    if limit_seconds is not None:
+                        await context.write(patience(limit_seconds))
                     inbox.expect(reply.waiting)
 
     def _answer(self, session: Session, event: Event) -> list[bytes | End | Await]:

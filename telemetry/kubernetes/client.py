@@ -72,6 +72,29 @@ class Event(NamedTuple):
         return version
 
 
+async def load_configuration(kubeconfig: str | None) -> Configuration:
+    """Where the API server is and who we are there: a file, the pod's own account, or the user's.
+
+    Raises:
+        FleetSourceError: When there is no usable configuration.
+    """
+    configuration = Configuration()
+    try:
+        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            load_incluster_config(  # type: ignore[no-untyped-call]  # the client has no types
+                client_configuration=configuration
+            )
+        else:
+            path = kubeconfig or os.environ.get("KUBECONFIG") or _USER_CONFIG
+            await load_kube_config(  # type: ignore[no-untyped-call]  # the client has no types
+                config_file=path,
+                client_configuration=configuration,
+            )
+    except (ConfigException, OSError) as error:
+        raise FleetSourceError(f"Kubernetes: no usable configuration: {error}") from error
+    return configuration
+
+
 class KubeClient:
     """One API server with one identity."""
 
@@ -86,21 +109,7 @@ class KubeClient:
         Raises:
             FleetSourceError: When there is no usable configuration.
         """
-        configuration = Configuration()
-        try:
-            if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-                load_incluster_config(  # type: ignore[no-untyped-call]  # the client has no types
-                    client_configuration=configuration
-                )
-            else:
-                path = kubeconfig or os.environ.get("KUBECONFIG") or _USER_CONFIG
-                await load_kube_config(  # type: ignore[no-untyped-call]  # the client has no types
-                    config_file=path,
-                    client_configuration=configuration,
-                )
-        except (ConfigException, OSError) as error:
-            raise FleetSourceError(f"Kubernetes: no usable configuration: {error}") from error
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(await load_configuration(kubeconfig)))
 
     async def aclose(self) -> None:
         """Close all connections."""

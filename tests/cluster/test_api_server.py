@@ -95,6 +95,13 @@ async def test_a_watch_tells_of_what_comes_into_view_and_leaves_it(kube, namespa
     assert seen[0][2]["metadata"]["uid"] == obj["metadata"]["uid"]
 
 
+async def test_a_watch_lasts_whole_seconds(kube, namespace):
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    with pytest.raises(KubeError) as refused:
+        await kube.request("GET", path, watch="true", timeoutSeconds="300.0")
+    assert (refused.value.code, refused.value.reason) == (400, "BadRequest")
+
+
 async def test_apply_conflicts_field_by_field_and_force_takes_the_field(kube, namespace):
     await kube.install_crds("keda")
     await kube.apply(scaled_object(namespace, maxReplicaCount=9, minReplicaCount=1), manager="git")

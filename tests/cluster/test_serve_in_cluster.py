@@ -72,12 +72,14 @@ async def test_without_an_api_server_it_gives_up_with_the_reason(
 
 
 async def test_it_can_be_stopped_while_it_waits_for_the_api_server(namespace, kubeconfig, tmp_path):
-    connected = asyncio.Event()
+    connected, hanging = asyncio.Event(), []
 
-    async def hang(_reader, writer):
+    async def hang(reader, writer):
+        hanging.append(asyncio.current_task())
         connected.set()
-        await asyncio.sleep(30)
+        await reader.read()  # up to the end of the process
         writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
         path = kubeconfig()
@@ -88,5 +90,6 @@ async def test_it_can_be_stopped_while_it_waits_for_the_api_server(namespace, ku
             await connected.wait()
         process.send_signal(signal.SIGTERM)
         code, err = await ended(process)
+        await asyncio.gather(*hanging)
     assert code == 0, err
     assert "Traceback" not in err

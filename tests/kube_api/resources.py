@@ -22,6 +22,7 @@ apps/v1 statefulsets StatefulSet ns status,scale
 autoscaling/v2 horizontalpodautoscalers HorizontalPodAutoscaler ns status
 policy/v1 poddisruptionbudgets PodDisruptionBudget ns status
 discovery.k8s.io/v1 endpointslices EndpointSlice ns
+networking.k8s.io/v1 networkpolicies NetworkPolicy ns
 coordination.k8s.io/v1 leases Lease ns
 rbac.authorization.k8s.io/v1 roles Role ns
 rbac.authorization.k8s.io/v1 rolebindings RoleBinding ns

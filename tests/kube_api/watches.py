@@ -5,11 +5,10 @@ import contextlib
 import json
 
 from aiohttp import web
-
 from kube_api.failures import ApiError
 
 _BOOKMARK_SECONDS = 1.0  # a minute on the real server; here tests should see some
-_DEFAULT_SECONDS = 300.0
+_DEFAULT_SECONDS = 300
 
 
 def presented(obj, resource, only_metadata):
@@ -25,6 +24,7 @@ def presented(obj, resource, only_metadata):
 
 async def stream(request, store, resource, wanted, only_metadata):
     """Answer a watch until its time is up or the client goes."""
+    seconds = _whole(request.query.get("timeoutSeconds", str(_DEFAULT_SECONDS)))
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -39,7 +39,7 @@ async def stream(request, store, resource, wanted, only_metadata):
             if wanted(obj):
                 await send("ADDED", presented(obj, resource, only_metadata))
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(float(request.query.get("timeoutSeconds", _DEFAULT_SECONDS))):
+        async with asyncio.timeout(seconds):
             while version is not None:
                 version = await _round(
                     request, store, resource, wanted, only_metadata, send, version
@@ -60,6 +60,12 @@ async def _round(request, store, resource, wanted, only_metadata, send, version)
     if store.version == seen and not await _changes(store):
         await _bookmark(request, send, resource, seen)
     return seen
+
+
+def _whole(text):
+    if not text.isdigit():
+        raise ApiError(400, f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text)
 
 
 async def _changes(store):

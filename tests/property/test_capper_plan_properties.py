@@ -225,7 +225,8 @@ def test_floors_hold_and_no_bound_exceeds_what_was_there(fleet):
             if reading.max_replicas is not None:
                 assert action.replicas <= reading.max_replicas
         if isinstance(action, SetClock):
-            assert CURVE.knee_hertz <= action.hertz <= CURVE.base_hertz
+            assert policy.clocks.deep_floor_ratio * CURVE.base_hertz <= action.hertz
+            assert action.hertz <= CURVE.base_hertz
         assert not isinstance(action, ReleaseClock)
 
 

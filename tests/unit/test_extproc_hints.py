@@ -4,7 +4,7 @@ import pytest
 
 from router.decide.outcome import Rejection, RejectionReason
 from router.decide.request_facts import NO_HINTS
-from router.extproc.hints import HINT_HEADERS, read_hints, read_subset
+from router.extproc.hints import TPOT_HEADERS, TTFT_HEADERS, read_hints, read_subset
 
 
 def test_no_headers_are_no_hints():
@@ -33,7 +33,7 @@ def test_a_priority_is_an_integer(text, priority):
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0", "-5", "nan", "inf", "1_000", "1,5", "5ms"])
-@pytest.mark.parametrize("name", sorted(HINT_HEADERS - {"x-headrace-priority"}))
+@pytest.mark.parametrize("name", [*TTFT_HEADERS, *TPOT_HEADERS])
 def test_a_malformed_objective_is_refused_by_name(name, text):
     rejection = read_hints({name: text})
     assert isinstance(rejection, Rejection)
@@ -56,3 +56,24 @@ def test_a_subset_comes_as_a_list_or_as_one_string():
     assert read_subset(["10.0.0.1:80", " 10.0.0.2 ", ""]) == expected
     assert read_subset("10.0.0.1:80, 10.0.0.2,") == expected
     assert read_subset("") == frozenset()
+
+
+@pytest.mark.parametrize("name", ["x-llm-d-inference-objective", "x-gateway-inference-objective"])
+def test_an_objective_is_named_by_the_callers_header(name):
+    assert read_hints({name: " batch "}).objective == "batch"
+    assert read_hints({name: ""}).objective is None
+
+
+def test_an_explicit_priority_goes_before_the_objective():
+    hints = read_hints({"x-llm-d-inference-objective": "batch", "x-headrace-priority": "3"})
+    assert (hints.priority, hints.objective) == (3, None)
+
+
+def test_the_tenant_is_the_first_name_that_says_something():
+    headers = {
+        "x-headrace-tenant": "",
+        "x-llm-d-inference-fairness-id": "blue",
+        "x-gateway-inference-fairness-id": "red",
+    }
+    assert read_hints(headers).tenant == "blue"
+    assert read_hints({"x-headrace-tenant": "t" * 1000}).tenant == "t" * 253

@@ -1,0 +1,77 @@
+"""Whether going to where a prompt is cached, or an adapter loaded, is worth the joules. Pure."""
+
+from collections.abc import Callable, Iterator
+
+from router.decide.affinity_sessions import SessionVerdict
+from router.decide.pool import Group, Pool
+from router.decide.unit import Demand, Unit
+
+
+def nearest(default: Unit, pool: Pool, demand: Demand, passes: Callable[[Unit], bool]) -> Unit:
+    """The replica with the fewest joules among `default` and those that are nearer.
+
+    Each costs the part of the prompt that it has not cached, its adapter's load, and the answer:
+    at the operating point of its group, or as the share of its present batch where that is more.
+    So a small saving neither wakes an idle replica nor undoes packing.
+
+    Args:
+        default: What would be picked if nothing was cached anywhere.
+        pool: The model's replicas.
+        demand: The request.
+        passes: Whether a replica may be picked and keeps the objective.
+    """
+    if not demand.near:
+        return default
+    best, fewest_joules = default, float("inf")
+    for group in pool.groups:
+        planned_joules = group.price_ratio * group.decode_joules_per_token * demand.output_tokens
+        for unit in _nearer(group, demand, default):
+            decode_joules = max(planned_joules, unit.decode_share_joules(demand))
+            joules = decode_joules + unit.prompt_joules(demand)
+            if joules < fewest_joules and (unit is default or passes(unit)):
+                best, fewest_joules = unit, joules
+    return best
+
+
+def _nearer(group: Group, demand: Demand, default: Unit) -> Iterator[Unit]:
+    """Members with more of the prompt than `default`, or with less to load; and itself."""
+    here = demand.at(default.address)
+    for unit in group.units:
+        there = demand.at(unit.address)
+        if (
+            unit is default
+            or there.cached_tokens > here.cached_tokens
+            or there.load_seconds < here.load_seconds
+        ):
+            yield unit
+
+
+def stays(home: Unit, default: Unit, pool: Pool, demand: Demand) -> bool:
+    """Whether a session stays with a replica that keeps the objective.
+
+    On a committed replica always. One that is to be emptied keeps it only while the joules that
+    its cached conversation saves outweigh what running on costs.
+    """
+    if home.address in pool.committed or default.address not in pool.committed:
+        return True
+    return home.marginal_joules(demand) <= default.marginal_joules(demand)
+
+
+def session_verdict(
+    demand: Demand, chosen: Unit, *, home: Unit | None, late: Callable[[Unit], float]
+) -> SessionVerdict:
+    """What became of the request's session.
+
+    Args:
+        demand: With the address of the session's home.
+        chosen: The pick.
+        home: That replica where it may be picked, else None.
+        late: Worst prediction over limit on a replica.
+    """
+    if demand.session_home is None:
+        return SessionVerdict.NEW
+    if demand.session_home == chosen.address:
+        return SessionVerdict.KEPT
+    if home is None:
+        return SessionVerdict.BROKEN_GONE
+    return SessionVerdict.BROKEN_GUARD if late(home) > 1.0 else SessionVerdict.BROKEN_DEARER

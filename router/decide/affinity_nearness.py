@@ -1,0 +1,23 @@
+"""What a request finds on one replica that it would not find on another."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Nearness(NamedTuple):
+    """Of one request to one replica.
+
+    Attributes:
+        cached_tokens: Prompt tokens that need not be computed, as far as they are trusted.
+        believed_tokens: The same before trust.
+        load_seconds: What it waits for its LoRA adapter.
+    """
+
+    cached_tokens: float = 0.0
+    believed_tokens: float = 0.0
+    load_seconds: float = 0.0
+
+
+NOWHERE = Nearness()
+NOTHING: Mapping[str, Nearness] = MappingProxyType({})

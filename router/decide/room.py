@@ -1,0 +1,79 @@
+"""Whether a request could go now, asked without deciding: for those who let requests wait."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from fleet.price import PriceBoard
+from router.decide.outcome import Rejection, RejectionReason
+from router.decide.policies import Question
+from router.decide.request_facts import RequestFacts
+from router.decide.unit import Demand, Unit
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+class Asked(Protocol):
+    """What is asked; `router.decide.picker.Picker` fits."""
+
+    def question(
+        self, facts: RequestFacts, *, now_seconds: float, draw: float
+    ) -> Question | Rejection:
+        """The candidates of a request, or why there are none; records nothing."""
+        ...
+
+    def demand(self, facts: RequestFacts, now_seconds: float) -> Demand:
+        """The request in numbers."""
+        ...
+
+    def requests_per_second(self, model: str) -> float:
+        """What the model's healthy replicas carry at their operating points."""
+        ...
+
+
+class Room:
+    """Looks for room through the eyes of a picker."""
+
+    __slots__ = ("_picker",)
+
+    def __init__(self, picker: Asked) -> None:
+        """Ask `picker`."""
+        self._picker = picker
+
+    def why_not(self, facts: RequestFacts, *, now_seconds: float) -> RejectionReason | None:
+        """Why a request could not go now, or None when it could."""
+        question = self._picker.question(facts, now_seconds=now_seconds, draw=0.5)
+        if isinstance(question, Rejection):
+            return question.reason
+        return RejectionReason.FULL if all_full(question) else None
+
+    def work_tokens(self, facts: RequestFacts, *, now_seconds: float) -> int:
+        """Prompt and answer that are predicted for a request."""
+        demand = self._picker.demand(facts, now_seconds)
+        return round(demand.prompt_tokens + demand.output_tokens)
+
+    def tokens_per_second(self, facts: RequestFacts, *, now_seconds: float) -> float:
+        """What the fleet is predicted to work off of the request's model; 0 without a replica."""
+        mix = self._picker.demand(facts, now_seconds).mix
+        per_request = mix.prompt_tokens + mix.output_tokens
+        return self._picker.requests_per_second(facts.model) * per_request
+
+
+def all_full(question: Question) -> bool:
+    """Whether the request would queue in the engine wherever it went."""
+    limit_ratio = question.kv_limit_ratio
+    return all(
+        unit.is_full(question.demand, kv_limit_ratio=limit_ratio) for unit in question.eligible
+    )
+
+
+def refused(
+    units: Iterable[Unit], board: PriceBoard, *, sheddable: bool, now_seconds: float
+) -> frozenset[str]:
+    """Addresses whose domain takes no such request now."""
+    if not board.shedding and not board.refusing:  # nearly always
+        return _NOBODY
+    return frozenset(
+        unit.address
+        for unit in units
+        if board.refuses(unit.replica.domain, sheddable=sheddable, now_seconds=now_seconds)
+    )

@@ -1,0 +1,166 @@
+"""Router and capper in one process on a simulated fleet: a cap step, prices, sleep, and back."""
+
+import contextlib
+
+import pytest
+import yaml
+from stack_harness import fleet_file, replica
+from telemetry_harness import until
+
+from headrace.config_errors import BadInputError
+from headrace.serve_file import load_serve
+from headrace.service import Service
+from loadtest.fleet_spec import FleetSpec
+from loadtest.sim_fleet import SimFleet
+
+REPLICAS = [replica(f"{kind.lower()}-{n}", kind) for kind in ("A100", "H100") for n in range(3)]
+
+
+def cap_file(path, watts, **spec):
+    document = {
+        "apiVersion": "powercapping.climatik-project.ai/v1",
+        "kind": "PowerCappingConfig",
+        "metadata": {"name": "fleet-cap"},
+        "spec": {
+            "powerCapLimit": watts,
+            "mode": "Enforce",
+            "scaleObjectRef": [
+                {"kind": "Deployment", "metadata": {"name": name}} for name in ("a100", "h100")
+            ],
+            "safety": {"shedIntervalSeconds": 0.2, "growIntervalSeconds": 0.2, "dwellSeconds": 0},
+            "brake": {"enabled": False},
+            **spec,
+        },
+    }
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+@contextlib.asynccontextmanager
+async def served(folder, fleet, *, watts, sleep="http", **spec):
+    (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
+    cap_file(folder / "cap.yaml", watts, **spec)
+    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
+    serve = {
+        "fleet": "fleet.yaml",
+        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
+        "admin": {"port": 0},
+        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
+        "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, "sleep": sleep},
+    }
+    (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
+    async with Service(*load_serve(folder / "serve.yaml")) as service:
+        yield service
+
+
+@pytest.fixture
+async def fleet():
+    simulated = SimFleet(FleetSpec(replicas=tuple(REPLICAS), time_scale=20.0))
+    await simulated.start()
+    yield simulated
+    await simulated.stop()
+
+
+def awake(service):
+    return len(service.picker.units())
+
+
+def asleep(fleet):
+    return {one.name for one in REPLICAS if fleet.server(one.name).replica.engine.asleep}
+
+
+async def report_of(service):
+    async def is_there():
+        return service.capping.loop.reports.get("default/fleet-cap")
+
+    await until(is_there, seconds=10)
+    return service.capping.loop.reports["default/fleet-cap"]
+
+
+async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_path):
+    async with served(tmp_path, fleet, watts="100kW") as service:
+
+        async def sees_watts():
+            (domain,) = (await report_of(service)).plan.domains
+            return domain.watts is not None
+
+        await until(sees_watts, seconds=10)
+        (domain,) = (await report_of(service)).plan.domains
+        assert awake(service) == 6
+        idle_watts = domain.watts
+
+        # The watts of idle replicas are over the cap: all that may go goes, one stays each.
+        cap_file(tmp_path / "cap.yaml", 0.5 * idle_watts)
+
+        async def only_floors():
+            return awake(service) == 2 and len(asleep(fleet)) == 4
+
+        await until(only_floors, seconds=20)
+        report = await report_of(service)
+        assert [target.bound for target in report.plan.targets] == [1, 1]
+        assert {unit.backend.name for unit in service.picker.units()} == {"a100", "h100"}
+        prices = service._prices.current  # what the picker reads
+        now = service._clock.monotonic_seconds()
+        assert prices.ratio("default", now_seconds=now) > 1.0
+        shown = service.capping.to_dict()["default/fleet-cap"]
+        assert [one["bound"] for one in shown["targets"]] == [1, 1]
+
+        cap_file(tmp_path / "cap.yaml", "100kW")
+
+        async def all_back():
+            return awake(service) == 6 and not asleep(fleet)
+
+        await until(all_back, seconds=20)
+        assert not (await report_of(service)).results
+
+
+async def test_observing_changes_nothing(fleet, tmp_path):
+    async with served(tmp_path, fleet, watts=100, mode="Observe") as service:
+
+        async def is_over():
+            (domain,) = (await report_of(service)).plan.domains
+            return domain.band.name == "SHED"
+
+        await until(is_over, seconds=10)
+        assert awake(service) == 6
+        now = service._clock.monotonic_seconds()
+        assert service._prices.current.ratio("default", now_seconds=now) == 1.0
+
+
+async def test_a_file_that_is_broken_later_changes_nothing(fleet, tmp_path):
+    async with served(tmp_path, fleet, watts="100kW") as service:
+        await report_of(service)
+        (tmp_path / "cap.yaml").write_text("spec: [", encoding="utf-8")
+        before = await report_of(service)
+
+        async def has_turned():
+            return (await report_of(service)) is not before
+
+        for _ in range(3):
+            await until(has_turned, seconds=10)
+            before = await report_of(service)
+        assert before.policy.domains[0].cap.watts == 100_000
+
+
+def test_a_bad_configuration_is_named_with_file_and_field(tmp_path):
+    (tmp_path / "fleet.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "backends": [
+                    {
+                        "name": "h100",
+                        "accelerator": "H100",
+                        "parameters": 8e9,
+                        "models": ["m"],
+                        "replicas": [{"address": "127.0.0.1:9"}],
+                    }
+                ]
+            }
+        )
+    )
+    cap_file(tmp_path / "cap.yaml", "ten")
+    serve = {"fleet": "fleet.yaml", "ext_proc": {"port": 0}, "capper": {"configs": ["cap.yaml"]}}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
+    with pytest.raises(BadInputError) as refused:
+        Service(*load_serve(tmp_path / "serve.yaml"))
+    assert "cap.yaml: spec.powerCapLimit:" in str(refused.value)
