@@ -6,7 +6,6 @@ from types import MappingProxyType
 from capper.decide.board import price_board
 from capper.decide.domains import DomainTree
 from capper.decide.plan import ShedLevel
-from capper.decide.plan import ShedLevel
 from capper.decide.policy import Policy
 from capper.decide.state import DomainState, State
 from fleet.price import NEUTRAL_PRICE_RATIO, PriceBoard

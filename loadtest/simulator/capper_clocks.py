@@ -20,7 +20,7 @@ _TURN_SECONDS = 5.0
 # Clocks fall after the load was low for so long, and rise at once.
 _FALL_SECONDS = 30.0
 # Part of a fleet's capacity that its mean load may take; arrivals of chat come in bursts.
-_LOAD_RATIO = 0.75
+_LOAD_RATIO = 0.65
 # Of each turn's measurement in the running mean of the mix.
 _NEW_SHARE = 0.1
 _LEVELS = 6
@@ -138,7 +138,14 @@ def _least_clocks(
         )
         if capacity * _LOAD_RATIO >= load:
             break
+    if _short(view):
+        return {name: steps[-1].hertz for name, steps in points.items()}
     return chosen
+
+
+def _short(view: ControlView) -> bool:
+    """Whether the router's plan finds no more replicas for the load."""
+    return any(one.shortfall_requests_per_second > 0.0 for one in view.commitments.values())
 
 
 def _between(old: Mix, new: Mix) -> Mix:

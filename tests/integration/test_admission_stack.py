@@ -84,7 +84,9 @@ async def test_those_who_wait_in_vain_are_told_why(tmp_path):
 
 
 async def test_room_goes_to_the_most_important_and_is_shared_by_tenants(tmp_path):
-    async with admitting(tmp_path, scaled_to=1, max_running_requests=1, time_scale=5.0) as s:
+    async with admitting(
+        tmp_path, scaled_to=1, max_running_requests=1, time_scale=5.0, quantum_tokens=1
+    ) as s:
         long = s.ask(max_tokens=LONG)
         await s.until_running(1)
         order = []

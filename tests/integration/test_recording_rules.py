@@ -130,6 +130,14 @@ def test_slices_of_one_board_count_once_and_its_pods_share_it(tmp_path):
     )
 
 
+def test_of_a_board_that_is_new_the_gauge_is_taken(tmp_path):
+    told = gauge("DCGM_FI_DEV_POWER_USAGE", 310, UUID="G0", Hostname="a")
+    name = next(iter(energy("G0", 300)))
+    told[name] = "_ _ _ " + counter(300)
+    for at, watts in (("60s", 310), ("75s", 310), ("2m", 300)):
+        expect(tmp_path, told, {"capper:fleet_watts": {'{source="boards"}': watts}}, at=at)
+
+
 @pytest.mark.parametrize("sentinel", ["9223372036854775794", "-1", "0", "NaN", "50000"])
 def test_no_sensors_nonsense_becomes_watts(tmp_path, sentinel):
     told = node("a", gpus=2)
@@ -365,7 +373,7 @@ def test_pdus_are_the_users_to_record(tmp_path):
 def test_what_a_server_draws_besides_its_boards_is_measured_where_it_can_be(tmp_path):
     told = cluster()
     told |= gauge("idrac_power_control_consumed_watts", 570, id="0", instance="bmc-a", node="a")
-    expect(tmp_path, told, {"capper:host_ratio": {"{}": 1.9}})
+    expect(tmp_path, told, {"capper:host_ratio": {"{}": 1.9}}, at="4m")
     told |= gauge("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", 700, UUID="G0", Hostname="a")
     limits = {'{rack="r1", source="boards"}': 700}
     expect(tmp_path, told, {"capper:rack_limit_watts": limits})

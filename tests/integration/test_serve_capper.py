@@ -16,6 +16,9 @@ from loadtest.sim_fleet import SimFleet
 REPLICAS = [replica(f"{kind.lower()}-{n}", kind) for kind in ("A100", "H100") for n in range(3)]
 
 
+NO_PRICE = {"price": {"enabled": False}}  # else replicas wait for what the price may do
+
+
 def cap_file(path, watts, **spec):
     document = {
         "apiVersion": "powercapping.climatik-project.ai/v1",
@@ -78,7 +81,7 @@ async def report_of(service):
 
 
 async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_path):
-    async with served(tmp_path, fleet, watts="100kW") as service:
+    async with served(tmp_path, fleet, watts="100kW", **NO_PRICE) as service:
 
         async def sees_watts():
             (domain,) = (await report_of(service)).plan.domains
@@ -90,7 +93,7 @@ async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_
         idle_watts = domain.watts
 
         # The watts of idle replicas are over the cap: all that may go goes, one stays each.
-        cap_file(tmp_path / "cap.yaml", 0.5 * idle_watts)
+        cap_file(tmp_path / "cap.yaml", 0.3 * idle_watts, **NO_PRICE)
 
         async def only_floors():
             return awake(service) == 2 and len(asleep(fleet)) == 4
@@ -99,19 +102,27 @@ async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_
         report = await report_of(service)
         assert [target.bound for target in report.plan.targets] == [1, 1]
         assert {unit.backend.name for unit in service.picker.units()} == {"a100", "h100"}
-        prices = service._prices.current  # what the picker reads
-        now = service._clock.monotonic_seconds()
-        assert prices.ratio("default", now_seconds=now) > 1.0
         shown = service.capping.to_dict()["default/fleet-cap"]
         assert [one["bound"] for one in shown["targets"]] == [1, 1]
 
-        cap_file(tmp_path / "cap.yaml", "100kW")
+        cap_file(tmp_path / "cap.yaml", "100kW", **NO_PRICE)
 
         async def all_back():
             return awake(service) == 6 and not asleep(fleet)
 
         await until(all_back, seconds=20)
         assert not (await report_of(service)).results
+
+
+async def test_the_price_reaches_the_router(fleet, tmp_path):
+    async with served(tmp_path, fleet, watts=100) as service:
+
+        async def is_dear():
+            # Of the fleet's own domain, which the configuration does not name.
+            return all(unit.price_ratio > 1.0 for unit in service.picker.units())
+
+        await until(is_dear, seconds=10)
+        assert {unit.replica.domain for unit in service.picker.units()} == {"default"}
 
 
 async def test_observing_changes_nothing(fleet, tmp_path):

@@ -6,6 +6,18 @@ import json
 import aiohttp
 import pytest
 from sim_vllm_harness import (
+    CHAT,
+    chat,
+    events,
+    eventually,
+    fleet_of,
+    openai_client,
+    post,
+    replica,
+    samples,
+    url,
+    value,
+)
 
 
 @pytest.fixture
@@ -20,18 +32,6 @@ async def fleet():
         yield fleet
 
 
-    CHAT,
-    chat,
-    events,
-    eventually,
-    fleet_of,
-    openai_client,
-    post,
-    replica,
-    samples,
-    url,
-    value,
-)
 async def test_a_streamed_chat_has_role_tokens_in_order_finish_usage_and_done(fleet, session):
     body = chat(max_tokens=5, ignore_eos=True, stream=True, stream_options={"include_usage": True})
     *chunks, usage, done = await events(session, fleet, body)

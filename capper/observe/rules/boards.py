@@ -29,11 +29,16 @@ def _kepler(expr: str) -> str:
     return f"max by (node, board) ({first_label(named, 'board', 'gpu_uuid', 'gpu')})"
 
 
+def _whole(counter: str, per_joule: str) -> str:
+    """Watts of a counter that was there for the whole minute: of a new one a rate is too low."""
+    return f"({per_second(counter)} and count_over_time({counter}[1m]) >= 4) / {per_joule}"
+
+
 def _families(watts: bool) -> str:
     """Energy counters first: they miss nothing between two scrapes. Kepler tells of the same
     boards as DCGM under perhaps another name of the node, so only the board is compared there."""
-    dcgm = [f"{per_second(_DCGM_ENERGY)} / 1000", _DCGM_POWER]
-    amd = [f"{per_second(_AMD_ENERGY)} / 1e6", *_AMD_POWER]
+    dcgm = [_whole(_DCGM_ENERGY, "1000"), _DCGM_POWER, f"{per_second(_DCGM_ENERGY)} / 1000"]
+    amd = [_whole(_AMD_ENERGY, "1e6"), *_AMD_POWER, f"{per_second(_AMD_ENERGY)} / 1e6"]
     kepler = _KEPLER_POWER
     if not watts:
         dcgm = [f"timestamp({name})" for name in (_DCGM_ENERGY, _DCGM_POWER)]
