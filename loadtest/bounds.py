@@ -19,6 +19,7 @@ replica draws its asleep power whenever it does nothing, and wakes in no time).
 A request of o tokens takes o - 1 decode steps: its first token comes with its prompt.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -31,6 +32,9 @@ from loadtest.engine_state import Limits
 from loadtest.truth import Truth
 
 _INFEASIBLE = 2  # scipy's status
+
+SLICE_SECONDS = 10.0
+"""Within this the load is taken as constant by `loadtest.steady`."""
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 
@@ -63,17 +67,27 @@ class Work:
     Attributes:
         window_seconds: Length of the window; idle power is paid over it.
         kinds: By the number of binary digits of the prompt's length.
+        arrivals_by_slice: Requests that arrive in each `SLICE_SECONDS` of the window.
     """
 
     def __init__(self, *, window_seconds: float) -> None:
         """Nothing to do yet."""
         self.window_seconds = window_seconds
         self.kinds: dict[int, Kind] = {}
+        self.arrivals_by_slice: Counter[int] = Counter()
 
-    def add(self, *, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
+    def add(
+        self,
+        *,
+        prompt_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        at_seconds: float = 0.0,
+    ) -> None:
         """Count one request; lengths below 1 count as 1, as in the engine.
 
         Args:
+            at_seconds: Arrival, since the start of the window.
             prompt_tokens: Length of the prompt.
             output_tokens: Length of the answer.
             cached_tokens: Part of the prompt that need not be computed.
@@ -81,6 +95,7 @@ class Work:
         prompt_tokens, output_tokens = max(1, prompt_tokens), max(1, output_tokens)
         decode_tokens = output_tokens - 1
         kind = self.kinds.setdefault(prompt_tokens.bit_length(), Kind())
+        self.arrivals_by_slice[int(at_seconds // SLICE_SECONDS)] += 1
         kind.requests += 1
         kind.prompt_tokens += prompt_tokens - cached_tokens
         kind.attention_token_pairs += prompt_tokens**2 - cached_tokens**2
@@ -119,12 +134,14 @@ class Bounds:
         may_sleep: Free prefill, idle replicas asleep.
         colocated_always_on: Prefill where the answer is generated, idle power paid.
         colocated_may_sleep: The same, idle replicas asleep.
+        steady: No bound but a reference: see `loadtest.steady`.
     """
 
     always_on: float | None
     may_sleep: float | None
     colocated_always_on: float | None
     colocated_may_sleep: float | None
+    steady: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain values with their unit in the name."""
@@ -133,6 +150,7 @@ class Bounds:
             "may_sleep_joules_per_token": self.may_sleep,
             "colocated_always_on_joules_per_token": self.colocated_always_on,
             "colocated_may_sleep_joules_per_token": self.colocated_may_sleep,
+            "steady_states_joules_per_token": self.steady,
         }
 
 
@@ -190,7 +208,7 @@ class _Problem:
         self._decode = _Columns(list(self._decode_choices()))
         self._prefill = _Columns(
             [
-                _Choice(index, number, 0, _prefill_seconds(truth, kind), truth.prefill_watts, 0.0)
+                _Choice(index, number, 0, prefill_seconds(truth, kind), truth.prefill_watts, 0.0)
                 for index, (truth, _, _) in enumerate(classes)
                 for number, kind in enumerate(self._kinds)
             ]
@@ -202,7 +220,7 @@ class _Problem:
                 if not kind.decode_tokens:
                     continue
                 resident_tokens = kind.resident_token_steps / kind.decode_tokens
-                pause_seconds = _prefill_seconds(truth, kind) / kind.decode_tokens
+                pause_seconds = prefill_seconds(truth, kind) / kind.decode_tokens
                 for batch in range(1, limits.max_num_seqs + 1):
                     seconds = truth.step_seconds(batch, kv_tokens=batch * resident_tokens) / batch
                     watts = truth.decode_watts_by_batch[batch]
@@ -312,7 +330,7 @@ class _Columns:
         return self.seconds * (self._watts - floors[self.of.astype(np.intp)])
 
 
-def _prefill_seconds(truth: Truth, kind: Kind) -> float:
+def prefill_seconds(truth: Truth, kind: Kind) -> float:
     """Time to compute all prompts of a kind: p1 n + p2 ((d + n)^2 - d^2), summed."""
     return (
         truth.prefill_seconds_per_token * kind.prompt_tokens

@@ -1,4 +1,4 @@
-"""Several routers in front of one simulated fleet: each with its own ledger, all with one scrape."""
+"""Several routers in front of one simulated fleet: each has its own ledger, all the same scrape."""
 
 import itertools
 

@@ -14,7 +14,7 @@ from capper.observe.selectors import selectors
 from telemetry.queries import Row
 
 _PART = "capper_part"
-_GOT = re.compile(r"expected type [a-z ]+, got (?P<type>scalar|string|range vector|matrix)")
+_GOT = re.compile(r"expected type instant vector.*?got (?P<type>scalar|string|range vector)")
 _SHOWN = 120
 
 
@@ -76,6 +76,8 @@ class Question:
         if not math.isfinite(values[0]):
             raise UnusableError(f"{self.shown} gives {values[0]:g}, which is no number of watts.")
         ages = [value for labels, value in rows if labels.get(_PART, "").startswith("age-")]
+        if selectors(self.text) and not ages:
+            raise UnusableError(f"{self.shown} rests on no sample now; nothing is not 0 W.")
         counts = [value for labels, value in rows if labels.get(_PART) == "series"]
         return Measured(
             value=values[0],
@@ -101,7 +103,7 @@ class Question:
             return Question(text=self.text, is_scalar=True)
         if kind == "string":
             raise UnusableError(f"{self.shown} gives text and must give one number.")
-        if kind in {"range vector", "matrix"}:
+        if kind == "range vector":
             raise UnusableError(
                 f"{self.shown} gives a range and must give one number; rate() around it would."
             )

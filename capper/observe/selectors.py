@@ -18,6 +18,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _LABEL_LISTS = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
+_BEFORE_OPERAND = frozenset({"(", "by", "without"})
 _WORDS = frozenset({"and", "or", "unless", "bool", "atan2", "inf", "nan", "offset"})
 
 _Token = tuple[str, str]
@@ -46,7 +47,7 @@ def _found(tokens: list[_Token]) -> Iterator[str]:
             if text.lower() in _LABEL_LISTS:
                 at = _closed(tokens, at) if followed == "(" else at
                 continue
-            if followed == "(" or text.lower() in _WORDS:
+            if followed.lower() in _BEFORE_OPERAND or text.lower() in _WORDS:
                 continue
             matchers = ""
             if followed == "{":
@@ -71,7 +72,7 @@ def _modifiers(tokens: list[_Token], at: int) -> tuple[str, int]:
         text = tokens[at][1]
         if text == "[":
             at = _closed(tokens, at)
-        elif text == "offset" or text == "@":
+        elif text in {"offset", "@"}:
             end = at + 2
             if end <= len(tokens) and tokens[end - 1][1] == "-":
                 end += 1

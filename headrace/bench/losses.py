@@ -133,6 +133,11 @@ def _shortfalls(point: PointSummary, ours: ArmSummary) -> Iterator[str]:
             f"idle power alone is {ours.idle_joules_per_token:.3f} of {joules:.3f} J/token, "
             f"the bound {bound:.3f}{_of_scorer(point, bound)}"
         )
+    if joules is not None and (steady := point.bounds.steady) is not None:
+        yield (
+            f"the best steady states take {steady:.3f}{_of_scorer(point, steady)},"
+            f" ours are {joules / steady - 1.0:+.1%} of that"
+        )
     for told in point.arms:
         if told.arm in {"dispatch-oracle", "dispatch-clairvoyant"} and told.joules_per_token:
             attained = _value(told.attainment_ratio) or 0.0

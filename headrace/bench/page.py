@@ -115,12 +115,18 @@ def _headline(studies: Mapping[str, StudySummary]) -> Iterator[str]:
         (
             point.point.label,
             *(_joules_and_attainment(point.arm(name)) for name in _MAIN_ARMS),
+            number(point.bounds.steady, digits=3),
             number(point.bounds.colocated_always_on, digits=3),
         )
         for point in summary.points
     ]
-    yield markdown_table(("load", *_MAIN_ARMS, "co-located bound"), rows)
-    yield "In brackets: per cent of the requests within both objectives."
+    yield markdown_table(("load", *_MAIN_ARMS, "best steady states", "co-located bound"), rows)
+    yield (
+        "In brackets: per cent of the requests within both objectives. The bound may let a board"
+        " run at any batch for part of the time; a real engine's batch follows from its rate, and"
+        " the best steady states respect that, knowing each 10 s of load beforehand"
+        " ([how](../simulation/bounds.md))."
+    )
 
 
 def _joules_and_attainment(arm: ArmSummary | None) -> str:

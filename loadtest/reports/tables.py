@@ -83,7 +83,8 @@ def bound_line(point: PointSummary) -> str:
         f"Bounds, J/token: co-located {number(bounds.colocated_always_on, digits=3)} "
         f"(idle replicas asleep {number(bounds.colocated_may_sleep, digits=3)}); "
         f"free prefill {number(bounds.always_on, digits=3)} "
-        f"(asleep {number(bounds.may_sleep, digits=3)})."
+        f"(asleep {number(bounds.may_sleep, digits=3)}). "
+        f"Best steady states, a reference: {number(bounds.steady, digits=3)}."
     )
 
 

@@ -7,7 +7,7 @@ was accepted; what it does comes after the actuator's own delay.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from capper.decide.board import price_board
 from capper.decide.loop import decide
@@ -50,6 +50,7 @@ _SLEEP_PACING = Pacing(
 _PROMPT_RATIO = 0.3
 # Prices and brakes are void when so many turns in a row were missed.
 _BOARD_TURNS = 6.0
+_EARLY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class CapperSettings:
         keeps_replicas: The bounds only ever stop growth, as in the original 80/95 rule.
         sleeps: Bounds are followed by engines that sleep and wake, in seconds; else by pods that
             end and start, in minutes.
+        period_seconds: Between two decisions; 0: at every turn of the simulation's control. Samples
+            are taken at every turn, as by a Prometheus beside it.
         pacing: Of replica bounds.
         clocks: Of the clock rung.
         prices: Of the price rung.
@@ -70,6 +73,7 @@ class CapperSettings:
     rungs: frozenset[Rung] = LADDER
     keeps_replicas: bool = False
     sleeps: bool = False
+    period_seconds: float = 0.0
     pacing: Pacing = field(default_factory=Pacing)
     clocks: Clocks = field(
         default_factory=lambda: Clocks(settle_seconds=6.0, ramp_up_seconds=15.0, min_hertz=0.0)
@@ -110,10 +114,14 @@ class CapperLoop:
             self._bounds.setdefault(backend, len(members))
         self._learn_profiles(view)
         policy = self._policy(view, backends, caps)
+        observation = self._watcher.observe(view, self._bounds)
         now_seconds = view.now_seconds
+        last_seconds, period_seconds = self._last_seconds, self._settings.period_seconds
+        if last_seconds is not None and now_seconds - last_seconds < period_seconds - _EARLY:
+            return
         self.plan = plan = decide(
             policy,
-            self._watcher.observe(view, self._bounds),
+            observation,
             self.state,
             now_seconds=now_seconds,
             draws={ref_of(name): keyed_uniform(f"{name}/{now_seconds}") for name in backends},
@@ -205,16 +213,39 @@ def _domains(view: ControlView, caps: tuple[NamedCap, ...]) -> tuple[DomainPolic
     return (DomainPolicy(name=ROOT, caps=(*declared, *caps)), *racks)
 
 
-def original_rule() -> CapperLoop:
+def original_rule(period_seconds: float = 0.0) -> CapperLoop:
     """80 % and 95 % on replica bounds and nothing else: growth stops, nothing is taken."""
-    return CapperLoop(CapperSettings(rungs=frozenset({Rung.REPLICAS}), keeps_replicas=True))
+    return CapperLoop(
+        CapperSettings(
+            rungs=frozenset({Rung.REPLICAS}), keeps_replicas=True, period_seconds=period_seconds
+        )
+    )
 
 
-def sleeping_ladder() -> CapperLoop:
+def sleeping_ladder(period_seconds: float = 0.0) -> CapperLoop:
     """The whole ladder over engines that sleep."""
-    return CapperLoop(CapperSettings(sleeps=True, pacing=_SLEEP_PACING))
+    return CapperLoop(
+        CapperSettings(sleeps=True, pacing=_SLEEP_PACING, period_seconds=period_seconds)
+    )
 
 
 def with_rungs(*rungs: Rung) -> CapperLoop:
     """A loop that may use only these."""
-    return CapperLoop(replace(CapperSettings(), rungs=frozenset(rungs)))
+    return CapperLoop(CapperSettings(rungs=frozenset(rungs)))
+
+
+def oversubscribed(*, in_band: bool) -> CapperLoop:
+    """POLCA's rules: clocks at the upper threshold, and a brake as soon as the cap is exceeded.
+
+    Args:
+        in_band: Clocks are set by an agent on the host, in a fraction of a second; else through the
+            board controller, in 40 s.
+    """
+    told = CapperSettings().clocks if in_band else Clocks(min_hertz=0.0)
+    return CapperLoop(
+        CapperSettings(
+            rungs=frozenset({Rung.CLOCKS, Rung.BRAKE}),
+            clocks=told,
+            brakes=Brakes(ratio=1.0, after_seconds=1.0, hold_seconds=10.0),
+        )
+    )

@@ -5,12 +5,19 @@ The static ones are the yardsticks: what an operator sets once.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from capper.decide.policy import Rung
 from loadtest.simulator.boards import ReplicaState
 from loadtest.simulator.capper_carbon import CarbonLoop, ConstantCapLoop
 from loadtest.simulator.capper_clocks import Both, ClockLoop
-from loadtest.simulator.capper_loop import CapperLoop, original_rule, sleeping_ladder, with_rungs
+from loadtest.simulator.capper_loop import (
+    CapperLoop,
+    original_rule,
+    oversubscribed,
+    sleeping_ladder,
+    with_rungs,
+)
 from loadtest.simulator.control import (
     Action,
     Controller,
@@ -94,6 +101,14 @@ class SleepUnneeded:
         return [Sleep(ripe[-1])] if ripe and len(since) > self.spare else []
 
 
+TIMER_SECONDS = (5, 15, 30, 60, 120)
+"""Periods of decision that are compared."""
+
+_TIMED: dict[str, Callable[[float], Controller]] = {
+    "capper": sleeping_ladder,
+    "eighty-ninety-five": original_rule,
+}
+
 CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "max-clock": MaxClock,
     "knee-clock": KneeClock,
@@ -102,13 +117,20 @@ CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "eighty-ninety-five": original_rule,
     "capper": sleeping_ladder,
     "capper-pods": CapperLoop,
+    "capper-prices": lambda: with_rungs(Rung.PRICE),
+    "capper-clocks": lambda: with_rungs(Rung.CLOCKS),
+    "capper-replicas": lambda: with_rungs(Rung.REPLICAS),
     "clock-loop": ClockLoop,
     "clock-loop+replicas": lambda: Both(ClockLoop(), SleepUnneeded()),
     "carbon": CarbonLoop,
     "carbon-constant": ConstantCapLoop,
-    "capper-prices": lambda: with_rungs(Rung.PRICE),
-    "capper-clocks": lambda: with_rungs(Rung.CLOCKS),
-    "capper-replicas": lambda: with_rungs(Rung.REPLICAS),
+    "polca": lambda: oversubscribed(in_band=False),
+    "polca-in-band": lambda: oversubscribed(in_band=True),
+    **{
+        f"{name}-{seconds}s": partial(loop, float(seconds))
+        for name, loop in _TIMED.items()
+        for seconds in TIMER_SECONDS
+    },
 }
 """Makes a controller for one run; `none` is the absence of one."""
 
@@ -120,13 +142,20 @@ WHAT: dict[str, str] = {
     "eighty-ninety-five": "the original bands at 80 and 95 % of the cap, growth of replicas only",
     "capper": "prices, clocks, replica bounds and the brake under the cap; replicas sleep",
     "capper-pods": "the same; replicas are pods that end and start",
+    "capper-prices": "prices alone under the cap",
+    "capper-clocks": "clocks alone under the cap",
+    "capper-replicas": "replica bounds alone under the cap",
     "clock-loop": "clocks of the fewest joules per token that carry the load",
     "clock-loop+replicas": "the same, and replicas outside the plan sleep",
     "carbon": "clocks under a cap by the rank of the hour's carbon intensity",
     "carbon-constant": "clocks under the mean of those caps",
-    "capper-prices": "prices alone under the cap",
-    "capper-clocks": "clocks alone under the cap",
-    "capper-replicas": "replica bounds alone under the cap",
+    "polca": "the upper clock threshold and a brake at the cap, clocks set out of band",
+    "polca-in-band": "the same, clocks set by an agent on the host",
+    **{
+        f"{name}-{seconds}s": f"{name} that decides every {seconds} s"
+        for name in _TIMED
+        for seconds in TIMER_SECONDS
+    },
 }
 """What each does, for people."""
 

@@ -6,7 +6,7 @@ whatever else those compare, so that a set of scenarios plays each of them once.
 
 import hashlib
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadtest.bounds import Bounds, ReplicaClass, Work, bounds
 from loadtest.engine_state import Limits
@@ -17,6 +17,7 @@ from loadtest.simulator.simulation import Simulation
 from loadtest.simulator.tally import RunResult
 from loadtest.simulator.timeline import Timeline, TimelineRecorder
 from loadtest.simulator.worlds import truths
+from loadtest.steady import steady_joules_per_token
 from loadtest.study.carbon_files import carbon_of
 from loadtest.study.slices import Source, arrivals
 
@@ -198,17 +199,19 @@ def bound(job: BoundJob) -> Bounds:
                 cached_tokens=max(
                     0, min(known * arrival.prefix_block_tokens, arrival.prompt_tokens - 1)
                 ),
+                at_seconds=arrival.at_seconds - scenario.warmup_seconds,
             )
     physics = truths(scenario.plans(), scenario.model)
-    return bounds(
-        work,
-        [
-            ReplicaClass(physics[plan.name], Limits(), plan.replicas)
-            for plan in scenario.plans()
-            if scenario.model in plan.models
-        ],
-        tpot_objective_seconds=scenario.tpot_objective_seconds,
+    classes = [
+        ReplicaClass(physics[plan.name], Limits(), plan.replicas)
+        for plan in scenario.plans()
+        if scenario.model in plan.models
+    ]
+    found = bounds(work, classes, tpot_objective_seconds=scenario.tpot_objective_seconds)
+    steady = steady_joules_per_token(
+        work, classes, tpot_objective_seconds=scenario.tpot_objective_seconds
     )
+    return replace(found, steady=steady)
 
 
 def physics_sha256(scenario: Scenario) -> str:

@@ -251,6 +251,7 @@ def _mean_bounds(bounds: Sequence[Bounds], runs: Sequence[RunResult]) -> Bounds:
         may_sleep=over_seeds(lambda one: one.may_sleep),
         colocated_always_on=over_seeds(lambda one: one.colocated_always_on),
         colocated_may_sleep=over_seeds(lambda one: one.colocated_may_sleep),
+        steady=over_seeds(lambda one: one.steady),
     )
 
 

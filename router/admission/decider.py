@@ -43,6 +43,9 @@ class WaitingDemand(NamedTuple):
     has_replica: bool
 
 
+NO_DEMAND = WaitingDemand(requests=0, work_tokens=0, oldest_age_seconds=0.0, has_replica=True)
+
+
 class AdmittedRequest(Entry):
     """A request that waits; what the ext_proc shell is given in place of a pick.
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.admission.decider import Admission
+from router.admission.decider import NO_DEMAND, Admission
 from router.admission.queue import Fate
 
 _PREFIX = "headrace_router_queue_"
@@ -31,20 +31,21 @@ class AdmissionCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, empty ones too."""
         waiting = self._admission.waiting()
-        for name, text in (
-            ("requests", "Requests that wait, by model and whether it has a replica at all."),
-            ("tokens", "Their predicted tokens, prompts and answers."),
-            ("oldest_age_seconds", "How long the first of them has waited."),
-        ):
-            family = GaugeMetricFamily(_PREFIX + name, text, labels=["model", "has_replica"])
-            for model, demand in waiting.items():
-                value = {
-                    "requests": demand.requests,
-                    "tokens": demand.work_tokens,
-                    "oldest_age_seconds": demand.oldest_age_seconds,
-                }[name]
-                family.add_metric([model, "true" if demand.has_replica else "false"], value)
-            yield family
+        requests, tokens, oldest = (
+            GaugeMetricFamily(_PREFIX + name, text, labels=["model"])
+            for name, text in (
+                ("requests", "Requests that wait, of every model, scaled to zero or not."),
+                ("tokens", "Their predicted tokens, prompts and answers."),
+                ("oldest_age_seconds", "How long the first of them has waited."),
+            )
+        )
+        # 0 is told too: an autoscaler must be able to tell "nobody waits" from "nobody knows".
+        for model in sorted({*self._admission.models(), *waiting}):
+            demand = waiting.get(model, NO_DEMAND)
+            requests.add_metric([model], demand.requests)
+            tokens.add_metric([model], demand.work_tokens)
+            oldest.add_metric([model], demand.oldest_age_seconds)
+        yield from (requests, tokens, oldest)
         queue = self._admission.queue
         yield GaugeMetricFamily(
             _PREFIX + "bytes", "Bodies of those who wait.", value=queue.waiting_bytes

@@ -16,6 +16,7 @@ from router.decide.affinity_choice import session_verdict
 from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
+from router.decide.foreign_load import ForeignLoad
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
 from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection
@@ -67,6 +68,7 @@ class Picker:
         self.learner = Learner()
         self.outliers = Outliers()
         self.affinity = Affinity(settings)
+        self._others = ForeignLoad()
         self.known_models: frozenset[str] = frozenset()
         self._fallbacks = Fallbacks(settings.max_endpoints - 1)
         self._adopt(fleet)
@@ -94,6 +96,7 @@ class Picker:
         self.affinity.observe(
             snapshot, self._units.values(), self._settings.freshness, now_seconds=now_seconds
         )
+        self._others.observe(self._pools.values(), now_seconds=now_seconds)
         self._regroup(mixes)
 
     def commit(self, *, now_seconds: float) -> None:
@@ -111,7 +114,8 @@ class Picker:
                 previous,
                 self._commitment_policy(),
                 requests_per_second=max(
-                    workload.requests_per_second(now_seconds=now_seconds),
+                    workload.requests_per_second(now_seconds=now_seconds)
+                    * self._others.ratio(model, now_seconds=now_seconds),
                     1.0 / self._settings.rate_window_seconds,
                 ),
                 swing_ratio=workload.swing.sample(now_seconds=now_seconds),
@@ -133,9 +137,10 @@ class Picker:
         if isinstance(question, Rejection):
             return question
         choice = self._policy(question)
-        if choice.reason is PickReason.LEAST_LATE and question.demand.sheddable:
+        full = self._settings.hold_when_full and all_full(question)
+        if question.demand.sheddable and (full or choice.reason is PickReason.LEAST_LATE):
             return self._shed(choice, question)
-        if self._settings.hold_when_full and all_full(question):
+        if full:
             return rejections.full(self._settings.retry_after_seconds)
         self._sequence[facts.model] = question.sequence + 1
         return self._record(facts, choice, question)
@@ -224,6 +229,7 @@ class Picker:
             )
             for model in fleet.models()
         }
+        self._others.keep_only(fleet.models())
         for kept in (self._commitments, self._sequence):
             for model in set(kept) - set(self._pools):
                 del kept[model]
@@ -309,7 +315,7 @@ class Picker:
         ticket = self.ledger.enter(
             unit.address,
             resident_tokens=demand.resident_tokens,
-            prefill_seconds=unit.prefill_seconds(demand),
+            prefill_seconds=unit.fleet_ratio * unit.prefill_seconds(demand),
             now_seconds=now_seconds,
         )
         unit.send_prompt(demand, now_seconds=now_seconds)

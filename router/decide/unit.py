@@ -116,7 +116,9 @@ class Unit:
         price_ratio: The capper's multiplier on its joules.
         healthy: False only when a fresh reading says that it refuses connections.
         observed: Whether any load or power reading of it is fresh.
-        foreign_running: Requests on it that are not ours.
+        foreign_running: Requests on it that were not ours when it was scraped.
+        own_running_then: Requests on it that were; None without a fresh scrape.
+        fleet_ratio: All requests of its models over our own (router.decide.foreign_load).
         kv_correction_tokens: Scraped KV use minus what the ledger believed at that time.
         foreign_wait_seconds: Prefill time of requests that wait in its engine beyond our own.
         waiting_requests: As scraped, or None.
@@ -126,8 +128,10 @@ class Unit:
     """
 
     __slots__ = (
+        "_own_resident_then",
         "account",
         "backend",
+        "fleet_ratio",
         "foreign_running",
         "foreign_wait_seconds",
         "healthy",
@@ -135,6 +139,7 @@ class Unit:
         "kv_correction_tokens",
         "kv_usage_ratio",
         "observed",
+        "own_running_then",
         "price_ratio",
         "profile",
         "prompt_inflow",
@@ -152,6 +157,7 @@ class Unit:
         self.account = account
         self.profile = profile
         self.price_ratio = 1.0
+        self.fleet_ratio = 1.0
         self.kv_capacity_tokens = profile.kv_capacity_tokens
         self.prompt_inflow = DecayedSum(1.0)
         self.unobserve()
@@ -161,6 +167,8 @@ class Unit:
         self.healthy = True
         self.observed = False
         self.foreign_running = 0.0
+        self.own_running_then: int | None = None
+        self._own_resident_then = 0.0
         self.kv_correction_tokens = 0.0
         self.foreign_wait_seconds = 0.0
         self.waiting_requests: float | None = None
@@ -214,6 +222,7 @@ class Unit:
         own_running, own_resident = self.account.at(
             signals[SignalKind.RUNNING_REQUESTS].observed_seconds
         )
+        self.own_running_then, self._own_resident_then = own_running, own_resident
         self.foreign_running = max(0.0, running + waiting - own_running)
         foreign_waiting = min(waiting, self.foreign_running)
         self.foreign_wait_seconds = foreign_waiting * self.profile.step.prompt_seconds(
@@ -229,8 +238,15 @@ class Unit:
 
     @property
     def running(self) -> float:
-        """B: foreign and own requests, waiting ones included."""
-        return self.foreign_running + self.account.running
+        """B: foreign and own requests, waiting ones included.
+
+        Others are taken to have done since the scrape what we have done, in proportion.
+        """
+        own = self.account.running
+        if self.own_running_then is None or self.fleet_ratio == 1.0:
+            return self.foreign_running + own
+        unseen = (self.fleet_ratio - 1.0) * (own - self.own_running_then)
+        return max(0.0, self.foreign_running + unseen) + own
 
     @property
     def resident_tokens(self) -> float:
@@ -240,7 +256,10 @@ class Unit:
         prompts must not make a filling replica look empty.
         """
         own = self.account.resident_tokens
-        return max(0.5 * own, own + self.kv_correction_tokens)
+        unseen = 0.0
+        if self.own_running_then is not None:
+            unseen = (self.fleet_ratio - 1.0) * (own - self._own_resident_then)
+        return max(0.5 * own, own + self.kv_correction_tokens + unseen)
 
     def predict(self, demand: Demand, *, kv_limit_ratio: float, now_seconds: float) -> Prediction:
         """What `demand` would meet here, as one request more."""
@@ -310,12 +329,12 @@ class Unit:
         return min(decode_seconds / (1.0 - share), ceiling_seconds)
 
     def send_prompt(self, demand: Demand, *, now_seconds: float) -> None:
-        """Count the prompt of a request that was just picked for here."""
+        """Count the prompt of a request that was just picked for here, and others' like it."""
         cached_tokens = demand.at(self.address).cached_tokens
         prompt_seconds = self.profile.step.prompt_seconds(
             demand.prompt_tokens - cached_tokens, cached_tokens=cached_tokens
         )
-        self.prompt_inflow.add(prompt_seconds, now_seconds=now_seconds)
+        self.prompt_inflow.add(self.fleet_ratio * prompt_seconds, now_seconds=now_seconds)
 
     def prefill_seconds(self, demand: Demand) -> float:
         """Time to compute what is not cached of the prompt, decodes in the same steps included.

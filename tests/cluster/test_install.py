@@ -5,20 +5,13 @@ from pathlib import Path
 
 import pytest
 from kube_cluster import KubeError
+from kube_needed import install_needed
 from kustomize_subset import CLUSTER_KINDS, rendered
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 OVERLAYS = sorted(path for path in (K8S / "overlays").iterdir())
 MANAGER = "kubectl"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-
-
-@pytest.fixture
-async def cluster(kube):
-    await kube.install_crds(
-        "gie", "gateway-api", "keda", "kserve-minimal", "prometheus-operator", "llm-d-router"
-    )
-    return kube
 
 
 async def accepted(kube, objects, *, plane):
@@ -58,16 +51,17 @@ def ordered(objects):
 
 
 @pytest.mark.parametrize("folder", [K8S / "base", *OVERLAYS], ids=lambda path: path.name)
-async def test_every_object_of_a_build_is_accepted(cluster, control_plane, namespace, folder):
+async def test_every_object_of_a_build_is_accepted(kube, control_plane, namespace, folder):
     objects = rendered(folder, namespace=namespace)
     (crd,) = (obj for obj in objects.values() if obj["kind"] == "CustomResourceDefinition")
-    await cluster.install_crd(crd)
-    await accepted(cluster, objects, plane=control_plane)
+    await kube.install_crd(crd)
+    await install_needed(kube, objects.values())
+    await accepted(kube, objects, plane=control_plane)
 
 
 @pytest.mark.usefixtures("needs_real_api_server")
-async def test_our_pod_keeps_the_restricted_pod_security_standard(cluster, namespace):
-    await cluster.merge("v1", "Namespace", None, namespace, {"metadata": {"labels": RESTRICTED}})
+async def test_our_pod_keeps_the_restricted_pod_security_standard(kube, namespace):
+    await kube.merge("v1", "Namespace", None, namespace, {"metadata": {"labels": RESTRICTED}})
     objects = rendered(K8S / "overlays/vllm-keda", namespace=namespace)
     template = objects["Deployment", namespace, "headrace"]["spec"]["template"]
     pod = {
@@ -76,18 +70,19 @@ async def test_our_pod_keeps_the_restricted_pod_security_standard(cluster, names
         "metadata": {"namespace": namespace, "name": "headrace", **template["metadata"]},
         "spec": template["spec"],
     }
-    await cluster.create(pod)
+    await kube.create(pod)
     pod["metadata"]["name"] = "without"
     del pod["spec"]["containers"][0]["securityContext"]
     with pytest.raises(KubeError, match="violates PodSecurity"):
-        await cluster.create(pod)
+        await kube.create(pod)
 
 
-async def test_what_is_misspelt_is_refused(cluster, control_plane, namespace):
+async def test_what_is_misspelt_is_refused(kube, control_plane, namespace):
     if control_plane.kind != "kube-apiserver":
         pytest.skip("only the real API server looks for unknown fields")
     objects = rendered(K8S / "overlays/vllm-keda", namespace=namespace)
     scaled = objects["ScaledObject", namespace, "llama"]
     scaled["spec"]["maxReplicas"] = scaled["spec"].pop("maxReplicaCount")
+    await install_needed(kube, [scaled])
     with pytest.raises(KubeError, match="not declared in schema"):
-        await accepted(cluster, {0: scaled}, plane=control_plane)
+        await accepted(kube, {0: scaled}, plane=control_plane)

@@ -1,7 +1,7 @@
 """The shipped roles allow what router and capper ask an API server for, and nothing else.
 
-The rules are read from k8s/, bound to a user, and the real parts run as that user: `headrace epp`
-with the arguments and settings of the Deployment, and the capper's loop over workloads of all kinds.
+The rules are read from k8s/ and bound to a user, and the real parts run as that user: `headrace
+epp` with the arguments and settings of the Deployment, and the capper over workloads of all kinds.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ import pytest
 import yaml
 from extproc_harness import SERVING
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from kube_objects import inference_pool, node, ready_pod
+from kube_needed import install_kinds, install_needed
+from kube_objects import inference_pool, ready_pod
 from kube_recorder import Need, recording
 from kube_replicas import open_replicas
 from kustomize_subset import _into_namespace, documents, rendered
@@ -64,10 +65,8 @@ async def bound_user(kube, objects):
     }
     roles = [obj for obj in objects.values() if obj["kind"] != "ServiceAccount"]
     for obj in roles:
-        if "subjects" in obj:
-            assert [one["kind"] for one in obj["subjects"]] == ["ServiceAccount"]
-            obj = {**obj, "subjects": [user]}
-        await kube.apply(obj, manager="kubectl", force=True)
+        subjects = {"subjects": [user]} if "subjects" in obj else {}
+        await kube.apply({**obj, **subjects}, manager="kubectl", force=True)
     try:
         yield token
     finally:
@@ -162,7 +161,9 @@ def kserve(namespace, kind, version, name, spec):
 def workloads(namespace):
     """One workload of each kind that can be capped."""
     predictor = {"predictor": {"minReplicas": 1, "maxReplicas": 9}}
-    several_nodes = {"scaling": {"minReplicas": 1, "maxReplicas": 9}, "worker": {}}
+    scaling = {"minReplicas": 1, "maxReplicas": 9, "wva": {"hpa": {}}}
+    worker = {"containers": [{"name": "main", "image": "vllm"}]}
+    llm = {"model": {"uri": "hf://meta-llama/Llama-3.1-8B"}, "scaling": scaling}
     target = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "by-keda"}
     return [
         stateful(deployment(namespace, "by-keda")),
@@ -173,7 +174,9 @@ def workloads(namespace):
         stateful(deployment(namespace, "plain-set")),
         kserve(namespace, "InferenceService", "v1beta1", "isvc", predictor),
         deployment(namespace, "isvc-predictor"),
-        kserve(namespace, "LLMInferenceService", "v1alpha2", "llm", several_nodes),
+        kserve(namespace, "LLMInferenceService", "v1alpha2", "llm", llm),
+        deployment(namespace, "llm-kserve"),
+        kserve(namespace, "LLMInferenceService", "v1alpha2", "big", {**llm, "worker": worker}),
     ]
 
 
@@ -184,6 +187,7 @@ REFS = [
     {"kind": "StatefulSet", "metadata": {"name": "plain-set"}},
     {"kind": "InferenceService", "metadata": {"name": "isvc"}},
     {"kind": "LLMInferenceService", "metadata": {"name": "llm"}},
+    {"kind": "LLMInferenceService", "metadata": {"name": "big"}},
 ]
 KINDS = (
     "ScaledObject",
@@ -207,7 +211,7 @@ async def cap_and_let_go(kube, kubeconfig, namespace):
         async def bounded():
             report = running.loop.reports.get(f"{namespace}/caps")
             touched = report and [one for one in report.state.targets.values() if one.touched]
-            return len(touched or ()) == 5  # the LLMInferenceService has no pods to shed
+            return len(touched or ()) == len(REFS) - 1  # who owns the pods of "big" is not there
 
         await eventually(bounded)
         for name in ("caps", "selects"):
@@ -223,7 +227,11 @@ async def cap_and_let_go(kube, kubeconfig, namespace):
 async def cluster(kube, namespace):
     (crd,) = documents(K8S / "crds/powercapping.climatik-project.ai_powercappingconfigs.yaml")
     await kube.install_crd(crd)
-    await kube.install_crds("gie", "keda", "kserve-minimal", "llm-d-router")
+    pool = inference_pool(namespace, "llama", {"app": "llama"}, (8000,))
+    await install_needed(kube, [pool, *workloads(namespace)])
+    await install_kinds(
+        kube, ("llm-d.ai", "InferenceObjective"), ("llm-d.ai", "InferenceModelRewrite")
+    )
     for obj in workloads(namespace):
         await kube.create(obj)
     return kube
@@ -243,12 +251,54 @@ async def test_the_roles_allow_what_is_asked_for_and_nothing_else(
         await cluster.create(pool)
         ip = await replicas.open(1)
         await cluster.add_pod(ready_pod(namespace, "p1", ip, labels={"app": "llama"}))
-        async with picker(kubeconfig, namespace, tmp_path):
-            await until(lambda: lease_holder(cluster, namespace, "headrace-0"), seconds=20)
-        await cap_and_let_go(cluster, kubeconfig, namespace)
-        assert recorder.refused() == []
-        assert granted(objects) - recorder.needs() == set(UNUSED)
+        try:
+            async with picker(kubeconfig, namespace, tmp_path):
+                await until(lambda: lease_holder(cluster, namespace, "headrace-0"), seconds=20)
+            await cap_and_let_go(cluster, kubeconfig, namespace)
+        finally:
+            assert recorder.refused() == [], "a right is missing"
         assert recorder.needs() <= granted(objects)
+        assert granted(objects) - recorder.needs() == set(UNUSED), "nobody needs this right"
+
+
+async def test_without_the_enforcing_component_nothing_can_be_changed(
+    cluster, control_plane, namespace, tmp_path
+):
+    objects = shipped(namespace, "kserve")
+    before = await specs(cluster, namespace)
+    async with recording(control_plane) as recorder, bound_user(cluster, objects) as token:
+        kubeconfig = recorder.kubeconfig(tmp_path / "config", token, namespace=namespace)
+        async with capper(kubeconfig, Plant(each=500.0), namespace=namespace):
+            await cluster.create(capping(namespace, "caps", refs=REFS, cap=100, **BOUNDS))
+
+            async def refused():
+                found = await cluster.get(API_VERSION, KIND, namespace, "caps")
+                actions = (found.get("status") or {}).get("lastActions", ())
+                return {one["action"].partition(":")[0] for one in actions} if actions else None
+
+            names = await eventually(refused)
+            status = (await cluster.get(API_VERSION, KIND, namespace, "caps"))["status"]
+            assert {one["outcome"] for one in status["lastActions"]} == {"Refused"}
+            assert all("forbidden" in one["reason"] for one in status["lastActions"])
+            assert await specs(cluster, namespace) == before
+            assert names == {f"{kind_of(ref)}/{namespace}/{name_of(ref)}" for ref in REFS[:-1]}
+        # Taken away by hand: the finalizer is ours, and nothing was changed that it could put back.
+        assert recorder.refused()
+
+
+def kind_of(ref):
+    return ref.get("kind", "ScaledObject")
+
+
+def name_of(ref):
+    return ref["metadata"]["name"]
+
+
+async def specs(kube, namespace):
+    return [
+        (await kube.get(obj["apiVersion"], obj["kind"], namespace, obj["metadata"]["name"]))["spec"]
+        for obj in workloads(namespace)
+    ]
 
 
 async def lease_holder(kube, namespace, pod):

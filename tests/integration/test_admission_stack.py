@@ -141,7 +141,7 @@ async def test_what_waits_is_in_the_metrics(tmp_path):
         url = f"http://127.0.0.1:{s.service.admin.port}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             lines = (await answer.text()).splitlines()
-        labels = f'{{has_replica="false",model="{MODEL}"}}'
+        labels = f'{{model="{MODEL}"}}'
         assert f"headrace_router_queue_requests{labels} 2.0" in lines
         s.scale_to(1)
         await asyncio.gather(*waiting)
@@ -149,3 +149,4 @@ async def test_what_waits_is_in_the_metrics(tmp_path):
             lines = (await answer.text()).splitlines()
         assert 'headrace_router_queue_requests_ended_total{fate="admitted"} 2.0' in lines
         assert "headrace_router_queue_wait_seconds_count 2.0" in lines
+        assert f"headrace_router_queue_requests{labels} 0.0" in lines

@@ -81,7 +81,7 @@ def test_a_lost_exporter_is_missed_at_once_and_for_as_long_as_its_node_is_there(
     told[lost] = counter(500, steps=4) + " stale"
     for at in ("75s", "4m"):
         expect(tmp_path, told, {"capper:fleet_coverage_ratio": {'{source="boards"}': 0.5}}, at=at)
-    gone = "kube_node_info{node=\"b\"}", 'kube_node_status_allocatable{node="b",'
+    gone = 'kube_node_info{node="b"}', 'kube_node_status_allocatable{node="b",'
     for name in [name for name in told if name.startswith(gone)]:
         told[name] = "1x6 stale"
     expect(tmp_path, told, {"capper:fleet_coverage_ratio": {'{source="boards"}': 1}}, at="2m")
@@ -180,8 +180,14 @@ def test_a_boards_pod_is_found_with_and_without_honor_labels(tmp_path, labels, f
 @pytest.mark.parametrize(
     ("told", "watts"),
     [
-        ({series("gpu_energy_consumed", serial_number="s", hostname="a"): counter(700, scale=1e6)},
-         700),
+        (
+            {
+                series("gpu_energy_consumed", serial_number="s", hostname="a"): counter(
+                    700, scale=1e6
+                )
+            },
+            700,
+        ),
         (gauge("gpu_package_power", 710, serial_number="s", gpu_id="0", hostname="a"), 710),
         (
             gauge("gpu_average_package_power", 500, serial_number="s", gpu_id="0", hostname="a")
@@ -268,7 +274,9 @@ def test_a_replica_of_a_leader_worker_set_is_a_group_of_pods(tmp_path):
                       label_leaderworkerset_sigs_k8s_io_name="w",
                       label_leaderworkerset_sigs_k8s_io_worker_index=str(number % 2))  # fmt: skip
         told |= gauge("kube_pod_status_ready", 1, condition="true", **pod_labels)
-        told |= gauge("DCGM_FI_DEV_POWER_USAGE", 200, UUID=f"G{number}", container="v", **pod_labels)
+        told |= gauge(
+            "DCGM_FI_DEV_POWER_USAGE", 200, UUID=f"G{number}", container="v", **pod_labels
+        )
     labels = '{kind="LeaderWorkerSet", namespace="llm", workload="w"}'
     expect(
         tmp_path,

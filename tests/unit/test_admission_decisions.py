@@ -49,9 +49,9 @@ def decide(picker, hints=NO_HINTS, *, now_seconds=0.0, **fields):
 def test_a_shedding_domain_refuses_only_what_may_be_shed():
     board = PriceBoard(shedding=frozenset({"hot"}), expires_seconds=EXPIRES_SECONDS)
     picker = make_picker(board=board)
-    for _ in range(20):
+    for _ in range(3):
         assert decide(picker, SHEDDABLE).address == "10.0.0.0:8000"
-    assert {decide(picker).address for _ in range(20)} & {"10.0.1.0:8000"}
+    assert "10.0.1.0:8000" in {decide(picker).address for _ in range(20)}
 
 
 def test_a_refusing_domain_takes_nothing_new():

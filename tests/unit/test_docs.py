@@ -24,9 +24,16 @@ from headrace.envoy_plan import EnvoyLimits, EnvoyPlan, EnvoyTimeouts
 from headrace.fleet_file import FleetSection
 from headrace.fleet_watch import FleetFileSource
 from headrace.serve_file import ServeSection
+from router.admission.decider import Admission
+from router.admission.metrics import AdmissionCollector
+from router.admission.queue import Fate
+from router.admission.settings import AdmissionSettings
 from router.decide.ledger import Ledger
 from router.decide.outcome import PickReason, RejectionReason
+from router.decide.picker import Picker
 from router.decide.policies import POLICIES
+from router.decide.room import Room
+from router.decide.settings import DecideSettings
 from router.extproc.hints import HINT_HEADERS
 from router.extproc.states import StreamOutcome
 from router.metrics import RouterMetrics
@@ -123,6 +130,9 @@ def registry(tmp_path):
     holder = SnapshotHolder(make_snapshot(fleet, at_seconds=clock.monotonic_seconds()))
     RouterMetrics(registry=registry, ledger=Ledger(), snapshots=holder, clock=clock)
     metered(registry, holder, clock)
+    picker = Picker(fleet, DecideSettings())
+    admission = Admission(picker, Room(picker), AdmissionSettings(), clock=clock, draw=float)
+    AdmissionCollector(admission, registry)
     Instruments(registry)
     registry.register(SignalCollector(holder, clock, FreshnessPolicy()))
     example = tmp_path / "fleet.yaml"
@@ -160,6 +170,7 @@ def test_every_metric_name_in_the_documentation_exists(registry):
         ("headrace_router_picks_total", PickReason),
         ("headrace_router_rejections_total", RejectionReason),
         ("headrace_router_streams_total", StreamOutcome),
+        ("headrace_router_queue_requests_ended_total", Fate),
         ("headrace_telemetry_failures_total", reading.FailureReason),
         ("headrace_telemetry_rejected_readings_total", reading.RejectionReason),
     ],

@@ -1,5 +1,6 @@
 """The manifests in k8s/: what they render to holds together, and is as safe as the guide says."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from kustomize_subset import (
 
 from capper.api import KIND as CONFIG
 from capper.api.files import parse
+from headrace.epp import add_arguments, serve_section
+from headrace.epp_flags import go_spelling
 from headrace.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +87,40 @@ def test_our_pods_have_no_rights_on_their_node(folder):
             assert container["resources"]["limits"]["memory"]
             seconds = int(re.search(r"--drain-timeout=(\d+)s", " ".join(container["args"]))[1])
             assert spec["terminationGracePeriodSeconds"] > seconds
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(go_spelling(arguments))
+
+
+@pytest.mark.parametrize("folder", WHOLE, ids=short)
+def test_arguments_and_settings_are_what_the_command_takes(folder, tmp_path, monkeypatch):
+    objects = rendered(folder)
+    text = objects["ConfigMap", "llm", "headrace-settings"]["data"]["settings.yaml"]
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    (container,) = ours(objects)
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    arguments = [*container.get("args", ["epp", "--pool-name=llama-inference-pool"])]
+    assert arguments.pop(0) == "epp"
+    named = [one for one in arguments if one.startswith("--settings=")]
+    assert [given.get("HEADRACE_SETTINGS"), *(one.partition("=")[2] for one in named)].count(
+        "/etc/headrace/settings.yaml"
+    ) == 1
+    monkeypatch.setenv("NAMESPACE", "llm")
+    monkeypatch.setenv("HEADRACE_SETTINGS", str(path))
+    section = serve_section(parsed(*(one for one in arguments if one not in named)))
+    assert section.capper.kubernetes.namespaces == ("llm",)
+    assert section.capper.kubernetes.lease_namespace == "llm"
+    assert (section.ext_proc.port, section.ext_proc.health_port, section.admin.port) == (
+        *(9002, 9003, 9090),
+    )
+    lease = next(obj for key, obj in objects.items() if key[2] == "headrace-lease")
+    assert [section.capper.kubernetes.lease_name] in [
+        rule.get("resourceNames") for rule in lease["rules"]
+    ]
 
 
 @pytest.mark.parametrize("folder", WHOLE, ids=short)
