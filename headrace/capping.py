@@ -1,32 +1,27 @@
 """Router and capper in one process: one snapshot, one price board, one event loop."""
 
-import asyncio
 import logging
 import os
 import socket
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
 from prometheus_client import CollectorRegistry
 
 from capper.actuators.local import LocalWorkloads
-from capper.api.files import InvalidConfigError, parse
-from capper.decide.observation import RouterForecast
 from capper.external_scaler.allowances import AllowanceHolder
 from capper.external_scaler.server import ExternalScaler
 from capper.loop import CappingLoop, LoopSettings
 from capper.operator.journal import Journal, LocalJournal
-from capper.operator.leaving import RestoreError
 from capper.operator.snapshot_observer import SnapshotObserver
 from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
 from headrace.capper_file import CapperSection
-from headrace.config_errors import BadInputError, load_documents
+from headrace.capping_files import LocalCapper
+from headrace.capping_inputs import ChosenObserver, forecasts
 from headrace.local_fleet import ServedFleet
 from router.decide.picker import Picker
 
@@ -83,6 +78,10 @@ class Capping:
             clock.monotonic_seconds,
             scheme=None if section.sleep == "none" else section.sleep,
         )
+        url = section.prometheus_url
+        self._observer = ChosenObserver(
+            SnapshotObserver(snapshots, clock), None if url is None else str(url), clock
+        )
         self._capper = self._cluster() if section.kubernetes is not None else self._local()
 
     def seen_by_router(self, snapshot: FleetSnapshot) -> FleetSnapshot:
@@ -112,6 +111,7 @@ class Capping:
     async def stop(self) -> None:
         """Stop. In a cluster what is in force stays; replicas that sleep here are woken."""
         await self._capper.stop()
+        await self._observer.aclose()
         await self._fleet.stop()
         if self._scaler is not None:
             await self._scaler.stop(_STOP_SECONDS)
@@ -152,7 +152,7 @@ class Capping:
         section = self._section
         self.loop = CappingLoop(
             workloads=workloads,
-            observer=SnapshotObserver(self._snapshots, self._clock),
+            observer=self._observer,
             clock=self._clock,
             prices=self._prices,
             journal=journal,
@@ -207,100 +207,3 @@ class Capping:
             prices=self._prices,
             fleet=self._known_fleet,
         )
-
-
-class LocalCapper:
-    """Follows configuration files; a file that is changed counts from the next turn on."""
-
-    def __init__(self, loop: CappingLoop, paths: tuple[Path, ...], period_seconds: float) -> None:
-        """Read the files once.
-
-        Raises:
-            BadInputError: When one cannot be used.
-        """
-        self._loop = loop
-        self._paths = paths
-        self._period_seconds = period_seconds
-        self._documents = _read(paths)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def start(self) -> None:
-        """Take the configurations up and begin to turn."""
-        for document in self._documents.values():
-            await self._loop.put(document)
-        self._tasks = [
-            asyncio.create_task(self._loop.run(), name="capping loop"),
-            asyncio.create_task(self._watch(), name="capping files"),
-        ]
-
-    async def stop(self) -> None:
-        """Stop turning."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _watch(self) -> None:
-        said = ""
-        while True:
-            await asyncio.sleep(self._period_seconds)
-            try:
-                documents = _read(self._paths)
-            except BadInputError as error:
-                if str(error) != said:
-                    _log.warning("%s The last good configurations stay in force.", error)
-                said = str(error)
-                continue
-            said = ""
-            await self._take(documents)
-
-    async def _take(self, documents: Mapping[str, Any]) -> None:
-        for name in self._documents.keys() - documents.keys():
-            try:
-                await self._loop.remove(self._documents[name])
-            except RestoreError as error:
-                _log.warning("%s: %s", name, error)
-                documents = {**documents, name: self._documents[name]}
-        for name, document in documents.items():
-            if document != self._documents.get(name):
-                await self._loop.put(document)
-        self._documents = dict(documents)
-
-
-def _read(paths: tuple[Path, ...]) -> dict[str, Any]:
-    """All configurations of the files, by "namespace/name"."""
-    found: dict[str, Any] = {}
-    for path in paths:
-        for document in load_documents(path):
-            try:
-                metadata = parse(document).metadata
-            except InvalidConfigError as error:
-                sentences = [f"{path}: {problem}" for problem in error.problems]
-                raise BadInputError(*sentences) from error
-            name = f"{metadata.namespace}/{metadata.name}"
-            if name in found:
-                raise BadInputError(f"{path}: {name} is given twice.")
-            found[name] = document
-    return found
-
-
-def forecasts(picker: Picker) -> dict[str, RouterForecast]:
-    """By backend: requests in flight, and what the committed sets need of it and leave out."""
-    commitments = picker.commitments().values()
-    committed = frozenset(one for each in commitments for one in each.addresses)
-    units: dict[str, list[tuple[str, int]]] = {}
-    for unit in picker.units():
-        units.setdefault(unit.backend.name, []).append((unit.address, unit.account.running))
-    return {
-        backend: RouterForecast(
-            in_flight_requests=sum(running for _, running in there),
-            demand_replicas=sum(address in committed for address, _ in there)
-            if commitments
-            else None,
-            unneeded_replicas=sum(
-                address not in committed and not running for address, running in there
-            )
-            if commitments
-            else None,
-        )
-        for backend, there in units.items()
-    }

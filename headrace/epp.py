@@ -11,6 +11,7 @@ import uvloop
 from fleet.topology import Fleet
 from headrace.config_errors import BadInputError, load_yaml, validated
 from headrace.epp_flags import UNUSED, add_arguments, labels
+from headrace.log_format import configure_logging
 from headrace.serve import fleet_source, serve
 from headrace.serve_file import ServeSection
 
@@ -23,9 +24,7 @@ _DETAILS_FROM = 4  # the reference picker's VERBOSE
 def run(args: argparse.Namespace) -> int:
     """Serve an InferencePool until SIGTERM or SIGINT, then drain."""
     section = serve_section(args)
-    logging.basicConfig(
-        level=_log_level(args), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    configure_logging(section.observability.log_format, level=_log_level(args))
     for flag in UNUSED:
         if getattr(args, flag.name.removeprefix("--").replace("-", "_")) is not None:
             _log.warning("%s has no effect: %s", flag.name, flag.why)

@@ -20,6 +20,7 @@ from headrace.serve_file import ServeSection, load_serve
 from headrace.service import Service, SourceFactory
 from router.admin import AdminListenError
 from router.extproc.server import ListenError
+from router.kv_event_settings import KvEventsUnavailableError
 from router.metering.als import AccessLogListenError
 from router.tracing import TracingUnavailableError
 from telemetry.fleet_source import FleetSourceError
@@ -83,6 +84,7 @@ async def serve(
         AccessLogListenError,
         FleetSourceError,
         TracingUnavailableError,
+        KvEventsUnavailableError,
         CappingStartError,
     ) as error:
         raise BadInputError(str(error)) from error

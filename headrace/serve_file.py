@@ -8,6 +8,7 @@ from pydantic import AnyHttpUrl, Field, ValidationInfo, field_validator, model_v
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.topology import Fleet
 from headrace.admission_file import AdmissionSection
+from headrace.affinity_file import AffinitySection
 from headrace.capper_file import CapperSection
 from headrace.config_errors import load_model
 from headrace.ext_proc_file import ExtProcSection, Port
@@ -135,6 +136,7 @@ class ServeSection(Section):
     admin: AdminSection = AdminSection()
     router: RouterSection = RouterSection()
     admission: AdmissionSection = AdmissionSection()
+    affinity: AffinitySection = AffinitySection()
     freshness: FreshnessSection = FreshnessSection()
     telemetry: TelemetrySection = TelemetrySection()
     metering: MeteringSection = MeteringSection()
@@ -166,6 +168,7 @@ class ServeSection(Section):
         """As the picker takes them."""
         return DecideSettings(
             **self.router.model_dump(),
+            **self.affinity.decide_fields(),
             freshness=self.freshness_policy(),
             hold_when_full=self.admission.max_waiting_requests > 0,
         )

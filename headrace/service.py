@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -19,6 +19,7 @@ from router.admin import AdminServer
 from router.admission.decider import Admission
 from router.admission.metrics import AdmissionCollector
 from router.admission.room_listener import RoomListener
+from router.affinity_metrics import AffinityCollector
 from router.decide.picker import Picker
 from router.decide.room import Room
 from router.decision_metrics import DecisionCollector
@@ -26,6 +27,7 @@ from router.extproc.health import Readiness
 from router.extproc.pick_log import PickLog
 from router.extproc.scored import ScoredDecider
 from router.extproc.server import ExtProcServer
+from router.kv_event_settings import KvEventsUnavailableError
 from router.metering.als import AccessLogReceiver
 from router.metering.metering import Metering
 from router.metrics import RouterMetrics
@@ -36,6 +38,9 @@ from telemetry.prometheus_source import PrometheusSource
 from telemetry.promql import PrometheusQuerier
 from telemetry.scrape import ScrapeSource
 from telemetry.system_clock import SystemClock
+
+if TYPE_CHECKING:
+    from router.kv_events import KvEventListener
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +123,8 @@ class Service:
         )
         ledger.listener = RoomListener(self.admission.room_may_be, ledger.listener)
         AdmissionCollector(self.admission, registry)
+        registry.register(AffinityCollector(self.picker, clock))
+        self._kv_events = _kv_events(config, self.picker)
         readiness = Readiness(snapshots)
         self.view = FleetView(fleet=fleet)
         self._source = None if source is None else source(clock, registry)
@@ -222,6 +229,8 @@ class Service:
         if self._source is not None:
             await self._source.stop()
         await self._poller.stop()
+        if self._kv_events is not None:
+            await self._kv_events.aclose()
         if self._querier is not None:
             await self._querier.aclose()
         await self.admin.stop()
@@ -259,6 +268,8 @@ class Service:
         now_seconds = self._clock.monotonic_seconds()
         seen = snapshot if self.capping is None else self.capping.seen_by_router(snapshot)
         self.picker.observe(seen, self._prices.current, now_seconds=now_seconds)
+        if self._kv_events is not None:
+            self._kv_events.follow(unit.address for unit in self.picker.units())
         self.metering.observe(snapshot)
         self.admission.room_may_be()
 
@@ -311,6 +322,20 @@ def _access_log_receiver(
     if config.access_log is None or metering.completions is None:
         return None
     return AccessLogReceiver(config.access_log.settings(), metering.completions, clock)
+
+
+def _kv_events(config: ServeSection, picker: Picker) -> "KvEventListener | None":
+    section = config.affinity.kv_events
+    if section is None:
+        return None
+    try:
+        from router.kv_events import KvEventListener  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise KvEventsUnavailableError(
+            "affinity.kv_events: needs the extra 'kv-events' (pip install 'headrace[kv-events]'): "
+            f"{error.name} is missing."
+        ) from error
+    return KvEventListener(picker.affinity, section.settings())
 
 
 def _tracing(config: ServeSection) -> Tracing | None:

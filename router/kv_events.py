@@ -7,7 +7,7 @@ engine offers a replay, and an engine whose events were missed for good is known
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import zmq
 import zmq.asyncio
@@ -15,38 +15,13 @@ from zmq.utils.monitor import recv_monitor_message
 
 from router.decide.affinity import Affinity
 from router.decide.affinity_events import AllCleared
+from router.kv_event_settings import KvEventSettings
 from router.kv_event_wire import KvEventError, decode_batch
 
 _log = logging.getLogger(__name__)
 
 _NUMBER_BYTES = 8
 _RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvEventSettings:
-    """Where engines publish.
-
-    Attributes:
-        port: Of the events, on each replica's host.
-        replay_port: Of the replay, or None: engines offer none.
-        topic: Only events whose topic begins so are listened to; empty takes all.
-        replay_timeout_seconds: How long a replay may be silent.
-        ports: Replica address -> (port, replay port) of those that differ from the others.
-    """
-
-    port: int = 5557
-    replay_port: int | None = None
-    topic: str = ""
-    replay_timeout_seconds: float = 2.0
-    ports: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-
-    def endpoints(self, address: str) -> tuple[str, str | None]:
-        """Events and replay of the replica at "ip:port"."""
-        host = address.rpartition(":")[0]
-        port, replay_port = self.ports.get(address, (self.port, self.replay_port))
-        replay = None if replay_port is None else f"tcp://{host}:{replay_port}"
-        return f"tcp://{host}:{port}", replay
 
 
 @dataclass(slots=True)
@@ -227,7 +202,7 @@ async def _replay(
 
 
 def _numbered(frames: list[bytes]) -> tuple[int, bytes] | None:
-    """(number, payload) of (topic or nothing, number, payload)."""
-    if len(frames) != 3 or len(frames[1]) != _NUMBER_BYTES:  # noqa: PLR2004 - as listed
+    """(number, payload), the last two frames; before them a topic, an empty frame, or both."""
+    if len(frames) not in (3, 4) or len(frames[-2]) != _NUMBER_BYTES:
         return None
-    return int.from_bytes(frames[1], "big"), frames[2]
+    return int.from_bytes(frames[-2], "big"), frames[-1]

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 import aiohttp
 import yaml
@@ -66,6 +68,21 @@ class Admitting:
         write_fleet(self.folder, self._declared, replicas)
 
 
+class WithObjectives:
+    """A source of the fleet that has InferenceObjectives too, as a cluster has."""
+
+    def __init__(self, priorities, source):
+        self._priorities = priorities
+        self._source = source
+        self.name, self.state, self.stop = source.name, source.state, source.stop
+
+    async def start(self, publish):
+        return self._add(await self._source.start(lambda view: publish(self._add(view))))
+
+    def _add(self, view):
+        return replace(view, priorities=self._priorities)
+
+
 def write_fleet(folder, declared, replicas):
     [backend] = declared["backends"]
     some = {"backends": [{**backend, "replicas": backend["replicas"][:replicas]}]}
@@ -82,6 +99,7 @@ async def admitting(
     body_mode=EnvoyBodyMode.BUFFERED,
     timeouts=TIMEOUTS,
     time_scale=20.0,
+    priorities=MappingProxyType({}),
     **admission,
 ):
     """Envoy knows all replicas, the router the first `scaled_to`."""
@@ -104,8 +122,10 @@ async def admitting(
         }
         (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
         config, topology = load_serve(folder / "serve.yaml")
-        source = partial(FleetFileSource, folder / "fleet.yaml", interval_seconds=0.1)
-        service = await stack.enter_async_context(Service(config, topology, source))
+        file_source = partial(FleetFileSource, folder / "fleet.yaml", interval_seconds=0.1)
+        service = await stack.enter_async_context(
+            Service(config, topology, lambda *its: WithObjectives(priorities, file_source(*its)))
+        )
         plan = EnvoyPlan(
             endpoints=known,
             ext_proc_targets=(f"unix:{socket}",),

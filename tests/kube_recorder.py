@@ -1,112 +1,68 @@
-"""A way to the API server that writes down what was asked, in the words of RBAC."""
+"""A door to the API server that notes who asked for what: (group, resource, verb)."""
 
-import asyncio
+import contextlib
+import re
 import ssl
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import aiohttp
 from aiohttp import web
-from kube_cluster import write_kubeconfig
 
+_PATH = re.compile(
+    r"^/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)(?:/namespaces/[^/]+)?/(?P<resource>[^/]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<part>[^/]+))?$"
+)
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+_FORWARDED = {"Authorization", "Content-Type", "Accept"}
 
 
-class Need(NamedTuple):
-    """What a request needs: one verb on one resource (with its subresource) of one group."""
-
-    group: str
-    resource: str
-    verb: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request and how it was answered; `need` is None where no resource was asked for."""
-
-    need: Need | None
-    path: str
-    status: int
-
-
-class Recorder:
-    """Passes everything on to a control plane."""
-
-    def __init__(self, plane):
-        self._plane = plane
-        self._session = None
-        self.asked = []
-        self.port = None
-
-    def needs(self):
-        """All that was asked for."""
-        return {one.need for one in self.asked if one.need is not None}
-
-    def refused(self):
-        """What was not allowed."""
-        return sorted({one.path for one in self.asked if one.status in {401, 403}})
-
-    def kubeconfig(self, path, token, *, namespace):
-        """A file that leads here."""
-        plain = replace(self._plane, ca_file=None)
-        return write_kubeconfig(path, plain, port=self.port, token=token, namespace=namespace)
-
-    async def _pass(self, request):
-        plane = self._plane
-        context = ssl.create_default_context(cafile=plane.ca_file) if plane.ca_file else False
-        headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP}
-        async with self._session.request(
-            request.method,
-            f"{plane.scheme}://127.0.0.1:{plane.port}{request.raw_path}",
-            headers=headers,
-            data=await request.read() or None,
-            ssl=context,
-            skip_auto_headers=("Content-Type",),
-        ) as answer:
-            self.asked.append(Asked(need_of(request), request.path, answer.status))
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
-            reply = web.StreamResponse(status=answer.status, headers=kept)
-            await reply.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await reply.write(chunk)
-            return reply
-
-
-def need_of(request):
-    """What RBAC is asked for a request."""
-    parts = request.path.strip("/").split("/")
-    group = "" if parts[0] == "api" else parts[1] if len(parts) > 1 else ""
-    parts = parts[2 if parts[0] == "api" else 3 :]
-    if len(parts) > 2 and parts[0] == "namespaces":
-        parts = parts[2:]
-    if not parts:
-        return None
-    resource = "/".join([parts[0], *parts[2:]])
-    verb = _VERBS.get(request.method)
-    if verb is None:
-        watches = request.query.get("watch") in {"true", "1"}
-        verb = "get" if len(parts) > 1 else "watch" if watches else "list"
-    return Need(group, resource, verb)
-
-
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def recording(plane):
-    """A recorder that listens."""
-    recorder = Recorder(plane)
-    timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as session:
-        recorder._session = session
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", recorder._pass)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    """Plain HTTP on a port of its own: yields (port, set of what was asked)."""
+    asked = set()
+    tls = ssl.create_default_context(cafile=plane.ca_file) if plane.ca_file else False
+    base = f"{plane.scheme}://127.0.0.1:{plane.port}"
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+
+        async def forward(request):
+            _note(request, asked)
+            headers = {name: request.headers[name] for name in _FORWARDED & set(request.headers)}
+            headers["Accept-Encoding"] = "identity"
+            async with session.request(
+                request.method,
+                base + request.path_qs,
+                headers=headers,
+                data=await request.read() or None,
+                ssl=tls,
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as answer:
+                reply = web.StreamResponse(
+                    status=answer.status,
+                    headers={"Content-Type": answer.headers.get("Content-Type", "text/plain")},
+                )
+                await reply.prepare(request)
+                with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+                    async for chunk in answer.content.iter_any():
+                        await reply.write(chunk)
+                    await reply.write_eof()
+                return reply
+
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", forward)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        recorder.port = runner.addresses[0][1]
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            yield recorder
+            yield runner.addresses[0][1], asked
         finally:
             await runner.cleanup()
-            await asyncio.sleep(0)
+
+
+def _note(request, asked):
+    match = _PATH.match(request.path)
+    if match is None:
+        return  # discovery
+    verb = _VERBS.get(request.method)
+    if verb is None:
+        verb = "get" if match["name"] else "watch" if request.query.get("watch") else "list"
+    resource = match["resource"] + (f"/{match['part']}" if match["part"] else "")
+    asked.add((match["group"] or "", resource, verb))

@@ -1,7 +1,7 @@
 """The part of kustomize that k8s/ uses, for machines without the program.
 
 Resources, components, namespace, labels (not in selectors), images, and strategic merge patches
-from a file with a target. Anything else in a kustomization is an error, so that nothing is left out
+from a file with a target, ConfigMaps of files under their own names. Anything else in a kustomization is an error, so that nothing is left out
 in silence. Where kubectl or kustomize is there, tests/unit/test_k8s_manifests.py compares the two.
 """
 
@@ -23,7 +23,10 @@ _MERGE_KEYS = {
     "volumeMounts": "mountPath",
 }
 _KNOWN = frozenset(
-    {"apiVersion", "kind", "resources", "components", "namespace", "labels", "images", "patches"}
+    {
+        *("apiVersion", "kind", "resources", "components", "namespace", "labels", "images"),
+        *("patches", "configMapGenerator", "generatorOptions"),
+    }
 )
 _loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -77,6 +80,9 @@ def _built(folder, objects):
         twice = objects.keys() & found.keys()
         assert not twice, f"{path}: {sorted(twice)} is there already"
         objects |= found
+    for made in kustomization.get("configMapGenerator", ()):
+        one = _config_map(made, folder, kustomization["generatorOptions"])
+        objects[identity(one)] = one
     for name in kustomization.get("components", ()):
         objects = _built(folder / name, objects)
     for patch in kustomization.get("patches", ()):
@@ -89,6 +95,17 @@ def _built(folder, objects):
     for image in kustomization.get("images", ()):
         objects = {key: _with_image(obj, image) for key, obj in objects.items()}
     return objects
+
+
+def _config_map(made, folder, options):
+    assert set(made) == {"name", "files"}, f"{folder}: ConfigMaps of files only"
+    assert options["disableNameSuffixHash"], f"{folder}: hashes are not in the subset"
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": made["name"], "labels": dict(options.get("labels", {}))},
+        "data": {name: (folder / name).read_text(encoding="utf-8") for name in made["files"]},
+    }
 
 
 def _patched(objects, patch, folder):

@@ -35,7 +35,7 @@ class Plant:
         self.blind = False
         self.problems = {}
 
-    async def observe(self, config, policy, workloads):
+    async def observe(self, _config, _policy, workloads):
         await asyncio.sleep(0)
         if self.blind:
             return Observation()

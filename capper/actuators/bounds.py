@@ -111,7 +111,10 @@ def split(total: int, bounds: Sequence[Bound], current: Sequence[int]) -> list[i
 
 def _of_part(obj: KubeObject, part: Path) -> Bound:
     if at(obj, (*part, "scaling")) is None:
-        return _count(obj, (*part, "replicas"))
+        count = at(obj, (*part, "replicas"))
+        path = (*part, "replicas")
+        top = 1 if count is None else count
+        return Bound(path=path, value=count, minimum=0, maximum=top, is_count=True)
     value = at(obj, (*part, "scaling", "maxReplicas"))
     minimum = at(obj, (*part, "scaling", "minReplicas"))
     return Bound(

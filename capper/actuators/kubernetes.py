@@ -6,18 +6,18 @@ an operator), the write is refused and reported; where it was only ever set by a
 create, edit or the client-side apply), it is taken over. See docs/decisions/0015.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from capper.actuators.bounds import bounds_of, present, split, values_of
+from capper.actuators.bounds import Bound, bounds_of, present, split, values_of
 from capper.actuators.reading import ORIGINAL, PAUSE, Reader, is_ours, kept_of
 from capper.actuators.resolution import Resolution, Resolver
 from capper.actuators.workloads import Trouble, Workload, WorkloadError
 from capper.kube.api import FIELD_MANAGER, FieldConflictError, KubeApi, KubeError, NotFoundError
 from capper.kube.kinds import (
     KINDS,
-    KSERVE,
+    LLM_INFERENCE_SERVICE,
     SCALED_OBJECT,
     KubeObject,
     Path,
@@ -91,12 +91,15 @@ class KubernetesWorkloads:
                 )
             )
         )
-        trace = {} if found.kind.name in KSERVE else placed(ORIGINAL, kept or present(bounds))
-        if found.is_plain:
+        trace = placed(ORIGINAL, kept or present(bounds))
+        if found.is_silent:
+            _not_contested(found, bounds, take_ownership=take_ownership)
+            await self._update(found, fields)
+        elif found.is_plain:
             await self._apply(found, trace)
             await self._scale(found, at(fields, bounds[0].path))
         elif any(at(found.obj, bound.path) != at(fields, bound.path) for bound in bounds) or (
-            trace and at(found.obj, ORIGINAL) != at(trace, ORIGINAL)
+            at(found.obj, ORIGINAL) != at(trace, ORIGINAL)
         ):
             await self._apply(found, fields, trace, force=take_ownership)
 
@@ -105,6 +108,10 @@ class KubernetesWorkloads:
         """See Workloads."""
         found = await self._resolver.resolve(ref)
         bounds = bounds_of(found.kind, found.obj)
+        if found.is_silent:
+            if original is not None:
+                await self._put_back(found, bounds, original)
+            return
         kept = at(found.obj, ORIGINAL)
         ours = is_ours(found, bounds)
         if kept is None and not ours:
@@ -186,11 +193,27 @@ class KubernetesWorkloads:
             )
         except FieldConflictError as error:
             others = ", ".join(sorted(_appliers(found.obj, paths))) or "another manager"
-            raise WorkloadError(
-                Trouble.CONFLICT,
-                f"{found.written}: {others} applies the same field; leave it out there, use the"
-                " external scaler, or set replicaBounds.takeOwnership.",
-            ) from error
+            raise _conflict(found, others) from error
+
+    async def _put_back(self, found: Resolution, bounds: Sequence[Bound], original: str) -> None:
+        """The values before; a bound that must be there and had none that fits stays as it is."""
+        must = found.kind is LLM_INFERENCE_SERVICE
+        pairs = zip(bounds, values_of(original, len(bounds)), strict=True)
+        values = [
+            was if was is not None or bound.is_count or not must else bound.value
+            for bound, was in pairs
+        ]
+        fields = [placed(one.path, was) for one, was in zip(bounds, values, strict=True)]
+        await self._update(found, merged(*fields))
+
+    async def _update(self, found: Resolution, fields: KubeObject) -> None:
+        """Set single fields of a kind whose spec may be atomic for server-side apply.
+
+        KServe's minimal CRDs have such specs: to apply one field of them would remove all others.
+        """
+        paths = [bound.path for bound in bounds_of(found.kind, found.obj)]
+        if any(at(found.obj, path) != at(fields, path) for path in paths):
+            await self._api.merge(found.kind, found.namespace, found.name, fields)
 
     async def _scale(self, found: Resolution, replicas: int | None) -> None:
         """The number of replicas of what nothing scales."""
@@ -208,6 +231,21 @@ def _pausable(found: Resolution) -> None:
 
 def _applied_by_us(obj: KubeObject, path: Path) -> bool:
     return (FIELD_MANAGER, "Apply") in managers(obj, path)
+
+
+def _not_contested(found: Resolution, bounds: Sequence[Bound], *, take_ownership: bool) -> None:
+    """An update asks nobody; so it is asked here who applies these fields."""
+    others = ", ".join(sorted(_appliers(found.obj, [bound.path for bound in bounds])))
+    if others and not take_ownership:
+        raise _conflict(found, others)
+
+
+def _conflict(found: Resolution, others: str) -> WorkloadError:
+    return WorkloadError(
+        Trouble.CONFLICT,
+        f"{found.written}: {others} applies the same field; leave it out there, use the"
+        " external scaler, or set replicaBounds.takeOwnership.",
+    )
 
 
 def _appliers(obj: KubeObject, paths: list[Path]) -> set[str]:

@@ -29,8 +29,10 @@ every pod: on those kinds it is never written, and the configuration's status al
 PAUSE: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-scale-out")
 
 
-def is_ours(found: Resolution, bounds: Sequence[Bound]) -> bool:
-    """Whether the bound that is there was written by us and by nobody since."""
+def is_ours(found: Resolution, bounds: Sequence[Bound]) -> bool | None:
+    """Whether the bound that is there was written by us and by nobody since; None: unknown."""
+    if found.is_silent:
+        return None
     if found.is_plain:
         return at(found.obj, ORIGINAL) is not None
     return any((FIELD_MANAGER, "Apply") in managers(found.obj, bound.path) for bound in bounds)
@@ -69,7 +71,7 @@ class Reader:
                 desired_replicas=sum(wishes) if wishes else None,
                 ready_replicas=_total(there, ("status", "readyReplicas")),
                 min_replicas=sum(bound.minimum for bound in bounds),
-                max_replicas=_maximum(bounds, ours=ours),
+                max_replicas=_maximum(bounds, ours=ours is True),
                 disruption_floor=floor,
                 scale_out_paused=at(obj, PAUSE) == "true" if kind is SCALED_OBJECT else None,
             ),

@@ -60,6 +60,11 @@ class Resolution:
         """Whether nothing scales it: its number of replicas is what is written."""
         return self.kind.max_path is None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the object cannot tell that its bound is ours."""
+        return self.kind.name in KSERVE
+
 
 class Resolver:
     """Follows references in one cluster."""

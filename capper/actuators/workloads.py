@@ -41,7 +41,8 @@ class Workload:
         supports_pause: Whether scale-out can be paused.
         present: What its bound is now, in a form that only its adapter reads.
         kept: What it was before the capper, in the same form, where the object itself keeps it.
-        is_ours: Whether the bound that is there now was written by the capper.
+        is_ours: Whether the bound that is there now was written by the capper; None: the object
+            does not say, only whoever remembers what was there before can.
         pause_is_ours: Whether its scale-out is paused by the capper.
     """
 
@@ -51,7 +52,7 @@ class Workload:
     supports_pause: bool = False
     present: str = "null"
     kept: str | None = None
-    is_ours: bool = False
+    is_ours: bool | None = False
     pause_is_ours: bool = False
 
 

@@ -90,8 +90,9 @@ def keep(workloads: Sequence[Workload], budgets: Mapping[str, Budget]) -> dict[s
     floors = {one.ref: min(one.floor, counts[one.ref]) for one in workloads}
     granted = {ref: replicas * each[ref] for ref, replicas in floors.items()}
     for one in workloads:
-        # Taken whether they fit or not: floors hold, and what they take is gone for the others.
-        remainders.take(one, granted[one.ref])
+        # Taken whether they fit or not: floors hold, and what they take is gone for the others. So
+        # is what a target draws without replicas: those of a fleet that puts them to sleep do.
+        remainders.take(one, granted[one.ref] if counts[one.ref] else watts[one.ref])
     for one, replicas in _segments(workloads, floors):
         given = min(replicas * each[one.ref], remainders.room(one))
         remainders.take(one, given)

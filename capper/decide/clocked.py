@@ -150,9 +150,13 @@ def packed_point(
         low = high
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _tpot(there, mix, middle) <= tpot_limit_seconds else (
-            low,
-            middle,
+        low, high = (
+            (middle, high)
+            if _tpot(there, mix, middle) <= tpot_limit_seconds
+            else (
+                low,
+                middle,
+            )
         )
     seconds = _tpot(there, mix, low)
     part = prompt_ratio(there, mix, batch=low)

@@ -127,10 +127,14 @@ def merged(*objects: Mapping[str, Any]) -> KubeObject:
 
 
 def managers(obj: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
-    """(name, operation) of the field managers that own the field at `path`."""
-    keys = tuple(f"f:{part}" for part in path)
+    """(name, operation) of the managers that own the field at `path`, or all of what it is in."""
     for entry in at(obj, ("metadata", "managedFields")) or ():
-        if at(entry.get("fieldsV1") or {}, keys) is not None:
+        owned = entry.get("fieldsV1") or {}
+        for part in path:
+            owned = owned.get(f"f:{part}")
+            if not owned:  # not there, or an atomic whole
+                break
+        if owned is not None:
             yield entry["manager"], entry["operation"]
 
 

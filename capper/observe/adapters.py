@@ -7,7 +7,8 @@ in `spec.metrics`; it leads to something that is called without arguments and gi
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 GROUP = "headrace.metric_adapters"
@@ -82,9 +83,7 @@ class Adapters:
             factories = _installed() if self._factories is None else self._factories
             if name not in factories:
                 known = ", ".join(sorted(factories)) or "none"
-                raise MetricError(
-                    f'no metric adapter "{name}" is installed; besides prometheus there is: {known}.'
-                )
+                raise MetricError(f'no metric adapter "{name}" is installed; installed: {known}.')
             try:
                 self._made[name] = factories[name]()
             except Exception as error:
@@ -93,9 +92,10 @@ class Adapters:
 
 
 def _installed() -> dict[str, AdapterFactory]:
-    return {point.name: _loader(point.load) for point in entry_points(group=GROUP)}
+    return {point.name: partial(_made, point) for point in entry_points(group=GROUP)}
 
 
-def _loader(load: Callable[[], AdapterFactory]) -> AdapterFactory:
-    """Imports the package only when it is used."""
-    return lambda: load()()
+def _made(point: EntryPoint) -> MetricAdapter:
+    """Imports the package only now, when it is used."""
+    factory: AdapterFactory = point.load()
+    return factory()

@@ -35,7 +35,7 @@ class Measurement:
     host_ratio: float = 1.0
 
 
-def of_racks(racks: Sequence[str], seen: Recorded, *, host_ratio: float) -> Iterator[Measurement]:
+def of_racks(racks: Sequence[str], seen: Recorded, host_ratio: float) -> Iterator[Measurement]:
     """The sum of racks, from each source that any of them has."""
     for source in SOURCES.values():
         series = [seen.racks.get(RackKey(rack, source), {}) for rack in racks]
@@ -54,14 +54,31 @@ def of_racks(racks: Sequence[str], seen: Recorded, *, host_ratio: float) -> Iter
         )
 
 
+def of_parts(parts: Sequence[Sequence[Measurement]]) -> Iterator[Measurement]:
+    """The sum of racks some of which have queries: of each its most trusted measurement."""
+    best = [next((one for one in part if one.watts is not None), None) for part in parts]
+    known = [one for one in best if one is not None]
+    if not known:
+        return
+    covered = [1.0 if one.coverage_ratio is None else one.coverage_ratio for one in known]
+    coverage = sum(covered) / len(parts)
+    # What a part does not cover is in its watts already; what has no part at all is not.
+    watts = sum((one.watts or 0.0) * one.host_ratio for one in known)
+    yield Measurement(
+        source=max(one.source for one in known),
+        watts=_whole(watts, len(known) / len(parts)),
+        age_seconds=max(one.age_seconds for one in known),
+        coverage_ratio=coverage,
+    )
+
+
 def of_targets(
     targets: Sequence[TargetPolicy],
     seen: Recorded,
     workloads: Mapping[str, Workload],
-    *,
     host_ratio: float,
-) -> Measurement | None:
-    """The sum of workloads; None when none of them is known of at all.
+) -> Iterator[Measurement]:
+    """The sum of workloads; nothing when none of them is known of at all.
 
     A workload that has no pod draws nothing; one of which that is not known counts as a pod that
     does not report.
@@ -76,13 +93,13 @@ def of_targets(
             watts += series["watts"]
             ages.append(seen.age_seconds(series))
             reporting += min(series.get("measured_pods", 0.0), pods or 0.0)
-    if not ages:
-        return None if ready else Measurement(source=PowerSource.BOARDS, watts=0.0, age_seconds=0.0)
+    if not ages and ready:
+        return
     coverage = 1.0 if ready == 0.0 else reporting / ready
-    return Measurement(
+    yield Measurement(
         source=PowerSource.BOARDS,
         watts=_whole(watts, coverage),
-        age_seconds=max(ages),
+        age_seconds=max(ages, default=0.0),
         coverage_ratio=coverage,
         host_ratio=host_ratio,
     )

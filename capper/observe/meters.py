@@ -82,7 +82,7 @@ class Meters:
         except TimeoutError:
             limit = f"{self._timeout_seconds:g} s"
             return None, f'{one.place}: metric adapter "{one.type}" did not answer within {limit}.'
-        except Exception as error:  # supervisor: an adapter of the user's may raise anything
+        except Exception as error:  # noqa: BLE001 - an adapter of the user's may raise anything
             _log.exception("%s of %s failed", one.place, configuration)
             return None, f"{one.place}: {type(error).__name__}: {error}."
 

@@ -11,7 +11,14 @@ from capper.decide.policy import ROOT, Policy
 from capper.observe.adapters import Adapters
 from capper.observe.askers import Askers
 from capper.observe.history import History
-from capper.observe.measurements import Measurement, inlet_of, of_racks, of_targets, target_reading
+from capper.observe.measurements import (
+    Measurement,
+    inlet_of,
+    of_parts,
+    of_racks,
+    of_targets,
+    target_reading,
+)
 from capper.observe.meters import Asked, Meters, asked_of, worst
 from capper.observe.question import UnusableError
 from capper.observe.recorded import QUERY, Recorded, recorded
@@ -26,10 +33,11 @@ _NO_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """What hangs where in one policy."""
+    """What hangs where in one policy, and what was asked for by queries of its own."""
 
     policy: Policy
     racks: frozenset[str]
+    queried: Mapping[str, list[Measurement]]
 
     def below(self, name: str) -> frozenset[str]:
         """The domain and all that it feeds."""
@@ -48,7 +56,7 @@ class PrometheusObserver:
 
     problems: Mapping[str, tuple[str, ...]]
 
-    def __init__(  # noqa: PLR0913 - what it needs of the process, each named
+    def __init__(
         self,
         prometheus_url: str | None,
         clock: Clock,
@@ -92,30 +100,22 @@ class PrometheusObserver:
     ) -> Observation:
         """See `capper.operator.observer.Observer`; what is not known is missing, never 0."""
         asked = [*asked_of(config)]
-        (seen, sentence), *answers = await asyncio.gather(
-            self._recorded(asked), *(self._meters.measure(policy.name, one) for one in asked)
+        (seen, sentence), answers = await asyncio.gather(
+            self._recorded(asked),
+            asyncio.gather(*(self._meters.measure(policy.name, one) for one in asked)),
         )
-        found: dict[str, list[Measurement]] = {}
-        for name in {one.domain for one in asked}:
-            parts = [
-                measured
-                for one, (measured, _) in zip(asked, answers, strict=True)
-                if one.domain == name
-            ]
-            known = [one for one in parts if one is not None]
-            # Without one of its queries a domain's worst is not known: nothing new is.
-            found[name] = [worst(known)] if len(known) == len(parts) else []
-        needs_rules = len(found) < len(policy.domains)
+        queried = _by_queries(asked, [measured for measured, _ in answers])
         problems = [told for _, told in answers if told]
-        if sentence and (needs_rules or seen is None):
+        if sentence and (seen is None or len(queried) < len(policy.domains)):
             problems.append(sentence)
         seen = seen or Recorded()
-        tree = _Tree(policy, _racks(config, policy))
+        tree = _Tree(policy, _racks(config, policy), queried)
         # A query of one's own measures what its author chose, often boards alone.
-        ratio = 1.0 if ROOT in found else seen.host_ratio or self._host_ratio
-        for domain in policy.domains:
-            if domain.name not in found:
-                found[domain.name] = [*_by_rules(domain.name, tree, seen, workloads, ratio)]
+        ratio = 1.0 if ROOT in queried else seen.host_ratio or self._host_ratio
+        found = {
+            domain.name: [*_of_domain(domain.name, tree, seen, workloads, ratio)]
+            for domain in policy.domains
+        }
         self.problems = {**self.problems, policy.name: tuple(problems)}
         await self._askers.close_unused()
         return self._observation(tree, found, seen, workloads, ratio)
@@ -176,16 +176,37 @@ def _racks(config: PowerCappingConfig, policy: Policy) -> frozenset[str]:
     return frozenset(domain.name for domain in policy.domains) - others
 
 
-def _by_rules(
+def _by_queries(
+    asked: list[Asked], answers: list[Measurement | None]
+) -> dict[str, list[Measurement]]:
+    """One measurement for each domain with queries.
+
+    None where one of them is without an answer: then the domain's worst is not known.
+    """
+    found: dict[str, list[Measurement]] = {}
+    for name in {one.domain for one in asked}:
+        parts = [part for one, part in zip(asked, answers, strict=True) if one.domain == name]
+        known = [part for part in parts if part is not None]
+        found[name] = [worst(known)] if len(known) == len(parts) else []
+    return found
+
+
+def _of_domain(
     name: str, tree: _Tree, seen: Recorded, workloads: Mapping[str, Workload], ratio: float
 ) -> Iterator[Measurement]:
-    """A domain without a query: the sum of its racks, or else of its workloads."""
+    """By its own query, or else the sum of its racks, or else that of its workloads."""
     below = tree.below(name)
     racks = sorted(below & tree.racks)
-    if racks:
-        yield from of_racks(racks, seen, host_ratio=ratio)
-        return
-    targets = [target for target in tree.policy.targets if target.domain in below]
-    measured = of_targets(targets, seen, workloads, host_ratio=ratio)
-    if measured is not None:
-        yield measured
+    if name in tree.queried:
+        yield from tree.queried[name]
+    elif tree.queried.keys() & set(racks):
+        parts = [
+            tree.queried[rack] if rack in tree.queried else [*of_racks([rack], seen, ratio)]
+            for rack in racks
+        ]
+        yield from of_parts(parts)
+    elif racks:
+        yield from of_racks(racks, seen, ratio)
+    else:
+        targets = [target for target in tree.policy.targets if target.domain in below]
+        yield from of_targets(targets, seen, workloads, ratio)

@@ -15,6 +15,7 @@ from telemetry.queries import Row
 
 _PART = "capper_part"
 _GOT = re.compile(r"expected type instant vector.*?got (?P<type>scalar|string|range vector)")
+_REFUSED = re.compile(r'parse error: (?P<why>.+?)"\}')
 _SHOWN = 120
 
 
@@ -107,7 +108,9 @@ class Question:
             raise UnusableError(
                 f"{self.shown} gives a range and must give one number; rate() around it would."
             )
-        raise UnusableError(f"{self.shown} was refused: {refusal}")
+        told = _REFUSED.search(refusal)
+        why = told["why"].replace("\\", "").replace('"', "'") if told else refusal
+        raise UnusableError(f"{self.shown} was refused: {why}.")
 
 
 def _labelled(expr: str, part: str) -> str:

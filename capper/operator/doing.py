@@ -10,7 +10,15 @@ from capper.operator.acting import Actor, event_of, words
 from capper.operator.enrolment import Look
 from capper.operator.entry import Entry
 from capper.operator.journal import Event, Journal
-from capper.operator.leaving import RestoreError, adopt, echo, hand_over, holder_of, leftovers
+from capper.operator.leaving import (
+    RestoreError,
+    adopt,
+    echo,
+    hand_over,
+    holder_of,
+    is_ours,
+    leftovers,
+)
 from capper.operator.report import ActionResult, Outcome
 from capper.operator.status import memory_of
 from capper.operator.timestamps import rfc3339
@@ -119,7 +127,7 @@ class Doing:
             for action in actions
             if isinstance(action, SetMaxReplicas)
             and (workload := found.workloads.get(action.target)) is not None
-            and not workload.is_ours
+            and not is_ours(entry, action.target, workload)
         }
         if all(entry.originals.get(ref) == text for ref, text in news.items()):
             return True

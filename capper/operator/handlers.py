@@ -57,6 +57,8 @@ class KopfThread:
             except asyncio.CancelledError:
                 self._stop.set()
                 await asyncio.wait([running], timeout=_STOP_SECONDS)
+                if running.done() and running.exception() is not None:
+                    _log.warning("the watch of configurations ended: %r", running.exception())
                 raise
             except Exception:  # noqa: BLE001 - supervisor: the loop goes on with what it knows
                 _log.exception("the watch of configurations ended")

@@ -35,7 +35,8 @@ def adopt(
         memory = targets.get(ref, TargetState())
         if not entry.enforces and holder_of(ref, others) is not None:
             continue
-        if workload.is_ours and not memory.touched:
+        ours = is_ours(entry, ref, workload)
+        if ours and not memory.touched:
             text = workload.kept or entry.originals.get(ref, "null")
             entry.originals[ref] = text
             memory = replace(
@@ -45,13 +46,30 @@ def adopt(
                 written_max=workload.reading.max_replicas,
                 written_seconds=now_seconds,
             )
-        elif not workload.is_ours and not memory.touched:
+        elif not ours and not memory.touched:
             entry.originals.pop(ref, None)
+        elif not ours and workload.is_ours is None:
+            entry.originals[ref] = workload.present  # somebody else's, from now on to put back
         if workload.pause_is_ours and not memory.paused:
             memory = replace(memory, paused=True)
         if memory != targets.get(ref, TargetState()):
             targets[ref] = memory
     entry.state = replace(entry.state, targets=targets)
+
+
+def is_ours(entry: Entry, ref: str, workload: Workload) -> bool:
+    """Whether the bound of a workload is of our writing.
+
+    Where the object does not tell, it is when it differs from the original that was noted before
+    it was written, and is what was written last.
+    """
+    if workload.is_ours is not None:
+        return workload.is_ours
+    memory, original = entry.state.targets.get(ref), entry.originals.get(ref)
+    if original is None or workload.present == original:
+        return False
+    touched = memory is not None and memory.touched
+    return not touched or memory is None or memory.written_max == workload.reading.max_replicas
 
 
 def orphans_of(entry: Entry, policy: Policy) -> dict[str, TargetState]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
+from headrace.demo.cap_account import cap_account
+from headrace.demo.cap_plan import PERIOD_SECONDS, CapSchedule
+from headrace.demo.cap_step import CapStep, PowerMeter
 from headrace.demo.energy import energy_account
 from headrace.demo.lane import Lane, LanePlan
-from headrace.demo.report import Arm, BackendTotals
-from headrace.demo.simulated_fleet import SimulatedFleet, backend_of
-from headrace.demo.watch import PickCounts, Watch, pick_counts
+from headrace.demo.report import Arm, backend_totals, joules_saved_by_sleep
+from headrace.demo.served import served_requests
+from headrace.demo.simulated_fleet import SimulatedFleet
+from headrace.demo.watch import Watch, pick_counts
 from headrace.prometheus_process import PrometheusProcess
 from loadtest.arrivals import Arrival
 from loadtest.client import ReplayOptions, replay
@@ -39,6 +43,7 @@ class ArmPlan:
         with_prometheus: Telemetry through a Prometheus; else scraped directly.
         listen_port: Of Envoy; 0 for any free one.
         seed: Of the prompts' contents.
+        cap: When the cap step is; None: no capper runs.
     """
 
     policy: str
@@ -46,6 +51,17 @@ class ArmPlan:
     with_prometheus: bool
     listen_port: int = 0
     seed: int = 0
+    cap: CapSchedule | None = None
+
+    @property
+    def cap_path(self) -> Path:
+        """The PowerCappingConfig that the capper follows."""
+        return self.folder / "cap.yaml"
+
+    @property
+    def access_log(self) -> Path:
+        """Envoy's."""
+        return self.folder / "lane" / "access.log"
 
 
 @contextlib.asynccontextmanager
@@ -70,6 +86,7 @@ async def running(plan: ArmPlan) -> AsyncIterator[tuple[SimulatedFleet, Lane]]:
                     prometheus_url=prometheus_url,
                     exporter_urls=() if plan.with_prometheus else exporters,
                     listen_port=plan.listen_port,
+                    capper=_capper_section(plan),
                 )
             )
         )
@@ -78,15 +95,41 @@ async def running(plan: ArmPlan) -> AsyncIterator[tuple[SimulatedFleet, Lane]]:
 
 async def run_arm(plan: ArmPlan, arrivals: Sequence[Arrival], console: Console) -> Arm:
     """Replay the arrivals under one policy, showing the live table."""
+    step = None if plan.cap is None else CapStep(plan.cap, plan.cap_path)
     async with running(plan) as (fleet, lane):
         await _warm_up(lane)
+        meter = PowerMeter(fleet)
         before, metered_before = await fleet.totals(), await _metered(lane)
-        outcomes = await _replay_watched(plan, lane, arrivals, console)
+        outcomes = await _replay_watched(plan, lane, arrivals, console, meter, step)
         after, metered_after = await fleet.totals(), await _metered(lane)
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             counts = await pick_counts(session, lane.admin_url)
+        names = {address: name for name, address in fleet.addresses.items()}
+    # Envoy has ended, so its log is whole.
+    served = served_requests(plan.access_log, names)
+    summary = replace(summarise(outcomes), requests_by_replica=served)
+    all_awake = (before, after if step is None else step.totals)
     energy = energy_account((metered_before, metered_after), (before, after))
-    return replace(_arm(plan.policy, outcomes, before, after, counts), energy=energy)
+    totals = backend_totals(before, after, all_awake=all_awake)
+    return Arm(
+        policy=plan.policy,
+        summary=summary,
+        backends=totals,
+        window_seconds=summary.duration_seconds or 0.0,
+        pick_reasons=counts.by_reason,
+        slipped_seconds=after["slipped_seconds"] - before["slipped_seconds"],
+        energy=replace(energy, some_slept=step is not None),
+        windows=tuple(meter.windows),
+        cap=None if step is None else cap_account(step.seen(), step.schedule, outcomes),
+        saved_by_sleep_joules=joules_saved_by_sleep(before, after, totals),
+    )
+
+
+def _capper_section(plan: ArmPlan) -> dict[str, Any] | None:
+    """Router and capper in one process, on one snapshot; sleeping is vLLM's own."""
+    if plan.cap is None:
+        return None
+    return {"configs": [str(plan.cap_path)], "period_seconds": PERIOD_SECONDS, "sleep": "http"}
 
 
 async def _metered(lane: Lane) -> dict[str, Any]:
@@ -117,57 +160,54 @@ async def _knows_watts(session: aiohttp.ClientSession, admin_url: str) -> bool:
 
 
 async def _replay_watched(
-    plan: ArmPlan, lane: Lane, arrivals: Sequence[Arrival], console: Console
+    plan: ArmPlan,
+    lane: Lane,
+    arrivals: Sequence[Arrival],
+    console: Console,
+    meter: PowerMeter,
+    step: CapStep | None,
 ) -> list[RequestOutcome]:
     watch = Watch(
-        console, admin_url=lane.admin_url, title=f"policy {plan.policy}", total=len(arrivals)
+        console,
+        admin_url=lane.admin_url,
+        title=f"policy {plan.policy}",
+        total=len(arrivals),
+        capping=None if step is None else step.log,
     )
 
     def note(outcome: RequestOutcome) -> None:
         watch.done += 1
         watch.failed += outcome.failure is not None
 
-    watching = asyncio.create_task(watch.run())
-    try:
+    work = [_shown(watch), meter.run()]
+    if step is not None:
+        work += [step.run(meter), step.look(meter, lane.admin_url)]
+    meter.begin()
+    async with _beside(*work):
         return await replay(
             arrivals,
             base_url=lane.base_url,
             options=ReplayOptions(seed=plan.seed, max_tokens=MAX_TOKENS),
             on_outcome=note,
         )
+
+
+async def _shown(watch: Watch) -> None:
+    """A table that cannot be drawn any more does not end a run."""
+    with contextlib.suppress(aiohttp.ClientError):
+        await watch.run()
+
+
+@contextlib.asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do this meanwhile; what failed of it is raised when the context ends."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
     finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError):
-            await watching
-
-
-def _arm(
-    policy: str,
-    outcomes: Sequence[RequestOutcome],
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    counts: PickCounts,
-) -> Arm:
-    summary = summarise(outcomes)
-    elapsed_seconds = after["simulated_seconds"] - before["simulated_seconds"]
-    totals: dict[str, BackendTotals] = {}
-    for name, now in after["replicas"].items():
-        was = before["replicas"][name]
-        backend = backend_of(name)
-        sums = totals.get(backend, BackendTotals())
-        totals[backend] = BackendTotals(
-            requests=sums.requests + now["finished_requests"] - was["finished_requests"],
-            output_tokens=sums.output_tokens + now["generation_tokens"] - was["generation_tokens"],
-            idle_watts=sums.idle_watts
-            + (now["idle_joules"] - was["idle_joules"]) / elapsed_seconds,
-            dynamic_joules=sums.dynamic_joules + now["dynamic_joules"] - was["dynamic_joules"],
-            busy_seconds=sums.busy_seconds + now["busy_seconds"] - was["busy_seconds"],
-        )
-    return Arm(
-        policy=policy,
-        summary=summary,
-        backends=totals,
-        window_seconds=summary.duration_seconds or 0.0,
-        pick_reasons=counts.by_reason,
-        slipped_seconds=after["slipped_seconds"] - before["slipped_seconds"],
-    )
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end

@@ -13,20 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from headrace.child_process import ChildStartError
 from headrace.config_errors import BadInputError
 from headrace.demo.arm import ArmPlan, run_arm, running
-from headrace.demo.report import (
-    Arm,
-    Inputs,
-    common_window_seconds,
-    comparison,
-    joules_per_token,
-    report,
-)
-from headrace.demo.simulated_fleet import MODEL, MODEL_WEIGHTS
+from headrace.demo.cap_plan import BRAKE, PACING, PERIOD_SECONDS, CapSchedule
+from headrace.demo.report import Arm, Inputs, report
+from headrace.demo.simulated_fleet import FLOORS, MODEL, MODEL_WEIGHTS
+from headrace.demo.tables import print_arm, print_cap_step, print_comparison
 from headrace.demo.watch import Watch
 from headrace.prometheus_process import prometheus_binary
 from loadtest.arrivals import Arrival, assign_models, azure_like
@@ -151,8 +145,10 @@ async def _demo(args: argparse.Namespace, arrivals: list[Arrival], console: Cons
         f"{inputs.requests} requests at {args.rate:g}/s ({inputs.source}) through real Envoy and "
         f"the real router to 8 simulated GPUs; telemetry: {inputs.telemetry}"
     )
+    cap = CapSchedule() if inputs.no_cap_step_because is None else None
+    console.print(_announced(cap, inputs), highlight=False)
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
-        arms = []
+        arms: list[Arm] = []
         for number, policy in enumerate(dict.fromkeys((args.policy, _RIVAL))):
             plan = ArmPlan(
                 policy=policy,
@@ -160,11 +156,13 @@ async def _demo(args: argparse.Namespace, arrivals: list[Arrival], console: Cons
                 folder=Path(folder) / str(number),
                 with_prometheus=with_prometheus,
                 seed=args.seed,
+                cap=None if arms else cap,
             )
             arms.append(await run_arm(plan, arrivals, console))
-            _print_arms(console, arms[-1:])
+            print_arm(console, arms[-1])
         result = report(arms, inputs)
-        _print_comparison(console, arms)
+        print_cap_step(console, result["cap_step"])
+        print_comparison(console, arms)
         if args.report is not None:
             args.report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             console.print(f"report: {args.report}")
@@ -205,72 +203,30 @@ def _inputs(
         requests_per_second=mean_requests_per_second(arrivals),
         seed=args.seed,
         telemetry="Prometheus and direct scrape" if with_prometheus else "direct scrape",
+        no_cap_step_because=_no_cap_step_because(arrivals),
     )
 
 
-def _print_arms(console: Console, arms: Sequence[Arm]) -> None:
-    for arm in arms:
-        table = Table(title=f"policy {arm.policy}", title_justify="left")
-        for name in ("backend", "requests", "tokens", "busy s", "dynamic kJ", "dynamic J/token"):
-            table.add_column(name, justify="left" if name == "backend" else "right")
-        for backend, totals in arm.backends.items():
-            per_token = totals.dynamic_joules / totals.output_tokens if totals.output_tokens else 0
-            table.add_row(
-                backend,
-                str(totals.requests),
-                str(totals.output_tokens),
-                f"{totals.busy_seconds:.1f}",
-                f"{totals.dynamic_joules / 1000:.2f}",
-                f"{per_token:.3f}",
-            )
-        console.print(table)
-        for sentence in () if arm.energy is None else arm.energy.sentences():
-            console.print(sentence, highlight=False, soft_wrap=True)
+def _no_cap_step_because(arrivals: Sequence[Arrival]) -> str | None:
+    """The capper needs some seconds before the step and after it."""
+    least_seconds = CapSchedule().least_seconds
+    seconds = arrivals[-1].at_seconds if arrivals else 0.0
+    if seconds >= least_seconds:
+        return None
+    return f"it takes {least_seconds:g} s of arrivals, these are {seconds:.1f} s"
 
 
-def _print_comparison(console: Console, arms: Sequence[Arm]) -> None:
-    seconds = common_window_seconds(arms)
-    table = Table(
-        title=f"The same arrivals, energy over the same {seconds:.0f} s "
-        "(energy is simulated; latency is measured through Envoy)",
-        title_justify="left",
+def _announced(cap: CapSchedule | None, inputs: Inputs) -> str:
+    """What will be done to the first arm, with all its periods."""
+    if cap is None:
+        return f"No cap step: {inputs.no_cap_step_because}."
+    pace = ", ".join(f"{name} {value:g}" for name, value in PACING.items())
+    floors = ", ".join(f"{name} {floor}" for name, floor in FLOORS.items())
+    return (
+        f"Cap step in the first arm, router and capper in one process: {cap.measure_seconds:g} s "
+        f"without a cap, then one that the fleet uses to {cap.used_ratio:.0%}, and at "
+        f"{cap.step_seconds:g} s {cap.cut_ratio:.0%} less; declared reaction time "
+        f"{cap.reaction_seconds:g} s. The capper's pace, for a demo of a minute: "
+        f"period_seconds {PERIOD_SECONDS:g}, {pace}, brake at {BRAKE['ratio']:g} of the cap after "
+        f"{BRAKE['afterSeconds']:g} s; awake at least: {floors}"
     )
-    table.add_column("")
-    for arm in arms:
-        table.add_column(arm.policy, justify="right")
-    for name, cells in _comparison_rows(arms, seconds):
-        table.add_row(name, *cells)
-    console.print(table)
-    compared = comparison(arms[0], arms[-1], window_seconds=seconds)
-    if compared is not None:
-        saved = 1.0 - compared["simulated_energy_joules_per_token_ratio"]
-        console.print(
-            f"{compared['policy']} takes {abs(saved):.0%} {'fewer' if saved >= 0 else 'more'} "
-            f"joules per token than {compared['against']} (simulated), idle power included."
-        )
-
-
-def _comparison_rows(arms: Sequence[Arm], seconds: float) -> list[tuple[str, list[str]]]:
-    def per_arm(form: str, values: Sequence[float | None]) -> list[str]:
-        return ["?" if value is None else form.format(value) for value in values]
-
-    summaries = [arm.summary for arm in arms]
-    joules = [joules_per_token(arm, window_seconds=seconds) for arm in arms]
-    rows = [
-        ("J/token, simulated", per_arm("{:.3f}", joules)),
-        ("kJ above idle, simulated", per_arm("{:.2f}", [a.dynamic_joules / 1000 for a in arms])),
-    ]
-    for name, field in (("TTFT", "ttft_seconds"), ("TPOT", "tpot_seconds")):
-        for quantile in ("p50", "p99"):
-            values = [getattr(getattr(s, field), quantile, None) for s in summaries]
-            shown = [None if value is None else 1000 * value for value in values]
-            rows.append((f"{name} {quantile}, ms", per_arm("{:.1f}", shown)))
-    objectives = summaries[0].objectives
-    rows.append(
-        (
-            f"attainment (TTFT {objectives.ttft_seconds:g} s, TPOT {objectives.tpot_seconds:g} s)",
-            per_arm("{:.1%}", [s.attainment_ratio for s in summaries]),
-        )
-    )
-    rows.append(("requests failed", [str(s.failed) for s in summaries]))
-    return rows

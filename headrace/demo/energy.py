@@ -20,6 +20,7 @@ class EnergyAccount:
         fleet_busy_joules: True energy of the boards while they ran steps.
         fleet_joules: True energy of the boards.
         unknown_seconds: Replica time with requests and without known watts.
+        some_slept: Whether replicas were put to sleep: the router does not meter those.
     """
 
     request_joules: float
@@ -29,6 +30,7 @@ class EnergyAccount:
     fleet_busy_joules: float
     fleet_joules: float
     unknown_seconds: float
+    some_slept: bool = False
 
     @property
     def conservation_ratio(self) -> float | None:
@@ -65,6 +67,7 @@ class EnergyAccount:
             "busy_error_ratio": self.busy_error_ratio,
             "fleet_error_ratio": self.fleet_error_ratio,
             "conserved": self.conserved,
+            "some_slept": self.some_slept,
         }
 
     def sentences(self) -> list[str]:
@@ -80,7 +83,8 @@ class EnergyAccount:
             "against the simulated boards' own meters: "
             f"busy {_percent(self.busy_error_ratio)} of {_kilo(self.fleet_busy_joules)}, "
             f"all {_percent(self.fleet_error_ratio)} of {_kilo(self.fleet_joules)} "
-            "(the router reads watts once a second, and late)"
+            "(the router reads watts once a second, and late"
+            f"{', and does not meter replicas that sleep' if self.some_slept else ''})"
         )
         return [conserved, measured]
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +37,7 @@ class LanePlan:
         scrape_interval_seconds: Of the router's own scrapes; None for none.
         listen_port: Of Envoy; 0 for any free one.
         timeouts: Of Envoy.
+        capper: The serve file's `capper` section; None: nothing is capped.
     """
 
     fleet_path: Path
@@ -46,6 +48,7 @@ class LanePlan:
     scrape_interval_seconds: float | None = 1.0
     listen_port: int = 0
     timeouts: EnvoyTimeouts = field(default_factory=EnvoyTimeouts)
+    capper: Mapping[str, Any] | None = None
 
 
 class Lane:
@@ -159,6 +162,7 @@ class Lane:
             "admin": {"port": 0},
             "router": {"policy": plan.policy},
             "telemetry": telemetry,
+            "capper": None if plan.capper is None else dict(plan.capper),
         }
 
     async def _is_ready(self, ready_path: Path) -> bool:

@@ -2,14 +2,19 @@
 
 Energy is the simulated boards' own exact account, not what telemetry read. An arm that packs its
 load ends later than one that spreads it, so idle watts are charged to all arms over one common
-window: from the first arrival to the end of the slowest arm.
+window: from the first arrival to the end of the slowest arm. They are those of boards that are all
+awake: what the capper's sleeping replicas save is told beside, so that the comparison is of
+policies alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headrace.demo.cap_account import CapAccount, uncapped
 from headrace.demo.energy import EnergyAccount
+from headrace.demo.power_windows import PowerWindow
+from headrace.demo.simulated_fleet import backend_of
 from loadtest.outcome import Summary
 
 SCHEMA = 1
@@ -22,7 +27,7 @@ class BackendTotals:
     Attributes:
         requests: Answers they gave.
         output_tokens: Tokens they generated.
-        idle_watts: Their power with nothing running.
+        idle_watts: Their power with nothing running and all awake.
         dynamic_joules: Their energy above that.
         busy_seconds: Sum of their busy times.
     """
@@ -47,6 +52,9 @@ class Arm:
         slipped_seconds: Time the simulation gave back because the machine lagged. When it is not
             near 0 the machine was too small for the load, and the figures are of a lighter one.
         energy: What the router metered, and the difference to the boards.
+        windows: The fleet's watts, second by second.
+        cap: The cap step, where there was one.
+        saved_by_sleep_joules: Idle energy that sleeping replicas did not take; not in `joules`.
     """
 
     policy: str
@@ -56,6 +64,9 @@ class Arm:
     pick_reasons: Mapping[str, int]
     slipped_seconds: float = 0.0
     energy: EnergyAccount | None = None
+    windows: tuple[PowerWindow, ...] = ()
+    cap: CapAccount | None = None
+    saved_by_sleep_joules: float = 0.0
 
     @property
     def output_tokens(self) -> int:
@@ -69,7 +80,7 @@ class Arm:
 
     @property
     def idle_watts(self) -> float:
-        """Power of the whole fleet with nothing running."""
+        """Power of the whole fleet with nothing running and all awake."""
         return sum(totals.idle_watts for totals in self.backends.values())
 
     def joules(self, *, window_seconds: float) -> float:
@@ -88,6 +99,7 @@ class Inputs:
         requests_per_second: Their mean rate.
         seed: Of the generator.
         telemetry: Which sources the router had.
+        no_cap_step_because: Why there is none; None: there is one.
     """
 
     source: str
@@ -96,6 +108,44 @@ class Inputs:
     requests_per_second: float | None
     seed: int
     telemetry: str
+    no_cap_step_because: str | None = None
+
+
+def backend_totals(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, all_awake: tuple[Mapping[str, Any], ...]
+) -> dict[str, BackendTotals]:
+    """What each backend did between two readings of the meters (loadtest.fleet_control).
+
+    Args:
+        before: First reading.
+        after: Second reading.
+        all_awake: Two readings between which no replica slept: for the idle watts.
+    """
+    start, end = all_awake
+    awake_seconds = end["simulated_seconds"] - start["simulated_seconds"]
+    totals: dict[str, BackendTotals] = {}
+    for name, now in after["replicas"].items():
+        was = before["replicas"][name]
+        idle_joules = end["replicas"][name]["idle_joules"] - start["replicas"][name]["idle_joules"]
+        backend = backend_of(name)
+        sums = totals.get(backend, BackendTotals())
+        totals[backend] = BackendTotals(
+            requests=sums.requests + now["finished_requests"] - was["finished_requests"],
+            output_tokens=sums.output_tokens + now["generation_tokens"] - was["generation_tokens"],
+            idle_watts=sums.idle_watts + idle_joules / awake_seconds,
+            dynamic_joules=sums.dynamic_joules + now["dynamic_joules"] - was["dynamic_joules"],
+            busy_seconds=sums.busy_seconds + now["busy_seconds"] - was["busy_seconds"],
+        )
+    return totals
+
+
+def joules_saved_by_sleep(
+    before: Mapping[str, Any], after: Mapping[str, Any], totals: Mapping[str, BackendTotals]
+) -> float:
+    """Idle energy of boards that had all been awake, less what they took."""
+    seconds = after["simulated_seconds"] - before["simulated_seconds"]
+    taken_joules = after["fleet"]["idle_joules"] - before["fleet"]["idle_joules"]
+    return float(sum(one.idle_watts for one in totals.values()) * seconds - taken_joules)
 
 
 def common_window_seconds(arms: Sequence[Arm]) -> float:
@@ -116,13 +166,35 @@ def report(arms: Sequence[Arm], inputs: Inputs) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "what": "headrace demo: simulated replicas behind real Envoy and the real router",
-        "simulated": ["step times", "power and energy", "answers"],
+        "simulated": ["step times", "power and energy", "answers", "sleep and wake-up"],
         "measured": ["latencies, through Envoy and the router", "failures", "picks"],
-        "inputs": asdict(inputs),
+        "inputs": _inputs(inputs),
         "window_seconds": window_seconds,
         "arms": [_arm(arm, window_seconds) for arm in arms],
         "comparison": comparison(arms[0], arms[-1], window_seconds=window_seconds),
+        "cap_step": cap_step(arms, inputs),
     }
+
+
+def cap_step(arms: Sequence[Arm], inputs: Inputs) -> dict[str, Any]:
+    """The first arm's cap step, and the last arm's watts over the same seconds without a cap."""
+    ours, theirs = arms[0], arms[-1]
+    if ours.cap is None:
+        return {"happened": False, "because": inputs.no_cap_step_because}
+    rival = None
+    if theirs is not ours:
+        rival = {"policy": theirs.policy, **uncapped(ours.cap, theirs.windows)}
+    return {
+        **ours.cap.to_dict(),
+        "saved_by_sleep_joules": ours.saved_by_sleep_joules,
+        "without_a_cap": rival,
+    }
+
+
+def _inputs(inputs: Inputs) -> dict[str, Any]:
+    told = asdict(inputs)
+    told.pop("no_cap_step_because")
+    return told
 
 
 def comparison(ours: Arm, theirs: Arm, *, window_seconds: float) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The demo's fleet: 3 A100 + 3 H100 + 2 B200 replicas of one model, two of which serve a second."""
+"""The demo's fleet: 3 A100 + 3 H100 + 2 B200 replicas of one model; the H100 serve a second."""
 
 import asyncio
 import json
@@ -18,7 +18,12 @@ SECOND_MODEL = "llama-3.1-8b-support"
 MODEL_WEIGHTS = {MODEL: 0.9, SECOND_MODEL: 0.1}
 
 _BACKENDS = (("a100", "A100", 3), ("h100", "H100", 3), ("b200", "B200", 2))
-_SECOND_MODEL_REPLICAS = ("h100-0", "h100-1")
+# On all of them, so that it is served as long as one is awake.
+_SECOND_MODEL_BACKEND = "h100"
+FLOORS = {"a100": 0, "h100": 1, "b200": 1}
+"""Backend -> replicas that no cap puts to sleep: each model keeps one that serves it."""
+RATED_WATTS = 3 * 400.0 + 3 * 700.0 + 2 * 1000.0
+"""Of all boards together, as the manufacturer rates them."""
 _PARAMETERS = 8.03e9
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 5.0
@@ -33,7 +38,7 @@ class _Replica:
 
     @property
     def models(self) -> list[str]:
-        return [MODEL, SECOND_MODEL] if self.name in _SECOND_MODEL_REPLICAS else [MODEL]
+        return [MODEL, SECOND_MODEL] if self.backend == _SECOND_MODEL_BACKEND else [MODEL]
 
 
 def _replicas() -> list[_Replica]:

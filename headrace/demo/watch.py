@@ -7,9 +7,12 @@ from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
+
+from headrace.demo.capping_log import CappingLog
 
 _INTERVAL_SECONDS = 1.0
 # Where there is no terminal to redraw, one line now and then is progress enough.
@@ -100,7 +103,15 @@ async def pick_counts(session: aiohttp.ClientSession, admin_url: str) -> PickCou
 class Watch:
     """Shows a lane while requests are replayed; run as a task and cancel it."""
 
-    def __init__(self, console: Console, *, admin_url: str, title: str, total: int | None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        admin_url: str,
+        title: str,
+        total: int | None,
+        capping: CappingLog | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -108,11 +119,13 @@ class Watch:
             admin_url: The router's admin port.
             title: Above the table.
             total: Requests to come, or None when there is no end.
+            capping: What the capper shows, where one runs.
         """
         self._console = console
         self._admin_url = admin_url
         self._title = title
         self._total = total
+        self._capping = capping
         self.done = 0
         self.failed = 0
 
@@ -142,9 +155,10 @@ class Watch:
         watts = _total(row.power_watts for row in found)
         shown = "?" if watts is None else f"{watts:.0f}"
         running = sum(row.running for row in found)
-        return f"{self._title}: {self._progress()}, {running} running, {shown} W"
+        line = f"{self._title}: {self._progress()}, {running} running, {shown} W"
+        return line if self._capping is None else f"{line}\n  {self._capping.sentence()}"
 
-    def _table(self, found: Sequence[BackendRow]) -> Table:
+    def _table(self, found: Sequence[BackendRow]) -> Group:
         table = Table(title=f"{self._title}: {self._progress()}", title_justify="left")
         for name in ("backend", "replicas", "running", "watts", "tokens/s", "tokens/J", "picks"):
             table.add_column(name, justify="left" if name == "backend" else "right")
@@ -153,14 +167,20 @@ class Watch:
             share = row.picks / all_picks if all_picks else None
             table.add_row(
                 row.backend,
-                str(row.replicas),
+                self._replicas(row),
                 str(row.running),
                 _shown(row.power_watts, "{:.0f}"),
                 _shown(row.tokens_per_second, "{:.0f}"),
                 _shown(row.tokens_per_joule, "{:.2f}"),
                 _shown(share, "{:.0%}"),
             )
-        return table
+        # Below it, not its caption: that would be wrapped to the width of the table.
+        below = [] if self._capping is None else [Text(self._capping.sentence())]
+        return Group(table, *below)
+
+    def _replicas(self, row: BackendRow) -> str:
+        awake = None if self._capping is None else self._capping.awake.get(row.backend)
+        return str(row.replicas) if awake is None else f"{awake} of {row.replicas} awake"
 
 
 def _shown(value: float | None, form: str) -> str:

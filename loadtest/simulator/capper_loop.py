@@ -128,9 +128,7 @@ class CapperLoop:
         )
         self.state = plan.state
         for action in plan.actions:
-            self.state = applied(
-                self.state, action, now_seconds=now_seconds, pacing=policy.pacing
-            )
+            self.state = applied(self.state, action, now_seconds=now_seconds, pacing=policy.pacing)
         yield from self._clock_orders(plan, backends)
         self._take_bounds(plan, backends)
         yield from scale(view, self._bounds, sleeps=self._settings.sleeps)
@@ -201,12 +199,16 @@ class CapperLoop:
 
 
 def _domains(view: ControlView, caps: tuple[NamedCap, ...]) -> tuple[DomainPolicy, ...]:
-    declared = () if view.cap_watts is None else (NamedCap(source="powerCapLimit", watts=view.cap_watts),)
+    declared = (
+        () if view.cap_watts is None else (NamedCap(source="powerCapLimit", watts=view.cap_watts),)
+    )
     racks = (
         DomainPolicy(
             name=rack.name,
             parent=ROOT,
-            caps=() if rack.cap_watts is None else (NamedCap(source="maxPower", watts=rack.cap_watts),),
+            caps=()
+            if rack.cap_watts is None
+            else (NamedCap(source="maxPower", watts=rack.cap_watts),),
         )
         for rack in view.racks
     )
@@ -246,6 +248,6 @@ def oversubscribed(*, in_band: bool) -> CapperLoop:
         CapperSettings(
             rungs=frozenset({Rung.CLOCKS, Rung.BRAKE}),
             clocks=told,
-            brakes=Brakes(ratio=1.0, after_seconds=1.0, hold_seconds=10.0),
+            brakes=Brakes(ratio=1.0, after_seconds=5.0, hold_seconds=10.0),
         )
     )

@@ -66,11 +66,7 @@ def scale(view: ControlView, bounds: Mapping[str, int], *, sleeps: bool) -> Iter
             for one in order[: max(0, surplus)]
             if one.state is ReplicaState.READY
         )
-        stopped = [
-            one
-            for one in members
-            if one.state in {gone, ReplicaState.DRAINING}
-        ]
+        stopped = [one for one in members if one.state in {gone, ReplicaState.DRAINING}]
         yield from (come(one.address) for one in stopped[: max(0, -surplus)])
 
 

@@ -87,9 +87,7 @@ class Gateway:
         return frozenset(
             address
             for address, replica in self._replicas.items()
-            if not self.prices.refuses(
-                replica.rack, sheddable=sheddable, now_seconds=now_seconds
-            )
+            if not self.prices.refuses(replica.rack, sheddable=sheddable, now_seconds=now_seconds)
         )
 
     def _facts(self, arrival: Arrival, allowed: frozenset[str] | None) -> RequestFacts:

@@ -6,13 +6,14 @@ the event loop, each in one step with its entry in the ledger.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from fleet.clock import Clock
 from router.admission import refusals
+from router.admission.demand import WaitingDemand
 from router.admission.queue import AdmissionQueue
 from router.admission.settings import AdmissionSettings
 from router.admission.turns import Entry, Lane
+from router.admission.waiter import AdmittedRequest
 from router.decide.explain import Explanation
 from router.decide.ledger import Ticket
 from router.decide.outcome import Pick, Rejection, RejectionReason
@@ -25,72 +26,6 @@ _DECISIONS_PER_TURN = 64
 # Only these pass by themselves.
 _WAITABLE = frozenset({RejectionReason.FULL, RejectionReason.NO_HEALTHY_REPLICA})
 _NO_ROOM = _WAITABLE | {RejectionReason.SHED}
-
-
-class WaitingDemand(NamedTuple):
-    """What waits for a model: the wish for replicas that no replica's metrics can tell.
-
-    Attributes:
-        requests: How many.
-        work_tokens: Predicted tokens of prompts and answers.
-        oldest_age_seconds: How long the first has waited.
-        has_replica: False while the model is scaled to zero or all its replicas are down.
-    """
-
-    requests: int
-    work_tokens: int
-    oldest_age_seconds: float
-    has_replica: bool
-
-
-NO_DEMAND = WaitingDemand(requests=0, work_tokens=0, oldest_age_seconds=0.0, has_replica=True)
-
-
-class AdmittedRequest(Entry):
-    """A request that waits; what the ext_proc shell is given in place of a pick.
-
-    Attributes:
-        limit_seconds: How long a decision may take; None: Envoy is not to be told.
-    """
-
-    __slots__ = ("_admission", "_pick", "_result", "limit_seconds")
-
-    def __init__(
-        self, facts: RequestFacts, admission: "Admission", *, work_tokens: int, now_seconds: float
-    ) -> None:
-        """Wait from now on; must be made in the event loop."""
-        settings = admission.settings
-        wait_seconds = settings.max_wait_seconds
-        super().__init__(
-            facts,
-            work_tokens=work_tokens,
-            arrived_seconds=now_seconds,
-            deadline_seconds=now_seconds + wait_seconds,
-        )
-        self.limit_seconds = wait_seconds if settings.extend_gateway_timeout else None
-        self._admission = admission
-        self._pick: Pick | None = None
-        self._result: asyncio.Future[Pick | Rejection] = asyncio.get_running_loop().create_future()
-
-    async def decided(self) -> Pick | Rejection:
-        """The decision, which was made and entered in one step before this returns it."""
-        return await self._result
-
-    def withdraw(self, *, now_seconds: float) -> None:
-        """The request is over; a pick that nobody took is settled."""
-        self._admission.withdraw(self, now_seconds=now_seconds)
-        if self._pick is not None:
-            self._admission.settle(self._pick.ticket, now_seconds=now_seconds)
-        self._result.cancel()
-
-    def decide(self, result: Pick | Rejection) -> None:
-        """Hand over the decision."""
-        self._pick = result if isinstance(result, Pick) else None
-        self._result.set_result(result)
-
-    def fail(self, error: Exception) -> None:
-        """Deciding has failed, by a defect: the stream that waits is to fail too."""
-        self._result.set_exception(error)
 
 
 class Admission:
@@ -241,6 +176,7 @@ class Admission:
     ) -> AdmittedRequest | Rejection:
         entry = AdmittedRequest(
             facts,
+            self.settings,
             self,
             work_tokens=self._room.work_tokens(facts, now_seconds=now_seconds),
             now_seconds=now_seconds,

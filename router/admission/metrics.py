@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.admission.decider import NO_DEMAND, Admission
+from router.admission.decider import Admission
+from router.admission.demand import NO_DEMAND
 from router.admission.queue import Fate
 
 _PREFIX = "headrace_router_queue_"

@@ -5,16 +5,18 @@ and guards follow from those where they are computed anyway (`router.decide.unit
 docs/affinity.md.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
 from router.decide.affinity_adapters import Adapters
 from router.decide.affinity_blocks import BLOCK_TOKENS
+from router.decide.affinity_choice import session_verdict
 from router.decide.affinity_events import EventIndex
 from router.decide.affinity_nearness import NOTHING, Nearness
 from router.decide.affinity_prefix import PrefixIndex
-from router.decide.affinity_sessions import Home, Sessions
+from router.decide.affinity_sessions import Home, Sessions, SessionVerdict
 from router.decide.affinity_trust import Trust
 from router.decide.request_facts import RequestFacts
 from router.decide.settings import DecideSettings
@@ -32,6 +34,7 @@ class Affinity:
         events: Told by engines that publish KV events.
         sessions: By header.
         adapters: Told by engines and learned from own picks.
+        verdicts: Picks of requests with a session, by what became of it.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class Affinity:
         "events",
         "prefixes",
         "sessions",
+        "verdicts",
     )
 
     def __init__(self, settings: DecideSettings) -> None:
@@ -58,6 +62,7 @@ class Affinity:
             idle_seconds=settings.session_idle_seconds,
         )
         self.adapters = Adapters()
+        self.verdicts: Counter[SessionVerdict] = Counter()
 
     def keep_only(self, addresses: frozenset[str], models: Iterable[str]) -> None:
         """Forget replicas that are gone."""
@@ -131,6 +136,14 @@ class Affinity:
         return demand._replace(
             near=near or NOTHING, session_home=None if home is None else home.address
         )
+
+    def judge(
+        self, demand: Demand, chosen: Unit, home: Unit | None, late: Callable[[Unit], float]
+    ) -> SessionVerdict:
+        """What becomes of a request's session, counted."""
+        verdict = session_verdict(demand, chosen, home=home, late=late)
+        self.verdicts[verdict] += 1
+        return verdict
 
     def sent(
         self, address: str, facts: RequestFacts, demand: Demand, *, now_seconds: float

@@ -48,10 +48,10 @@ KvEvent = BlocksStored | BlocksRemoved | AllCleared
 
 
 class _Stored(NamedTuple):
-    """A block of an engine: our chain after it, and whose."""
+    """A block of an engine: our chain after each of its steps, and whose."""
 
     adapter: str | None
-    chain: int
+    chains: tuple[int, ...]
 
 
 class EngineBlocks:
@@ -101,23 +101,29 @@ class EngineBlocks:
             parent = self._stored.get(event.parent)
             if parent is None:  # stored before we listened: where this chain begins is unknown
                 return
-            chain = parent.chain
-        if not event.plain or event.block_tokens % TOKENS_PER_STEP or event.block_tokens <= 0:
+            chain = parent.chains[-1]
+        if event.block_tokens % TOKENS_PER_STEP or event.block_tokens <= 0:
+            self.complete = False
+            return
+        if not event.plain:
             return
         steps = event.block_tokens // TOKENS_PER_STEP
-        chains = token_steps(chain, event.token_ids)[steps - 1 :: steps]
-        for name, after in zip(event.names, chains, strict=False):
+        chains = token_steps(chain, event.token_ids)
+        for number, name in enumerate(event.names):
+            inside = tuple(chains[number * steps : (number + 1) * steps])
+            if len(inside) < steps:  # fewer ids than blocks
+                return
             self._remove(name)
             if len(self._stored) >= self.most_blocks:
                 self.complete = False
                 return
-            self._stored[name] = _Stored(event.adapter, after)
-            self._chains.setdefault(event.adapter, set()).add(after)
+            self._stored[name] = _Stored(event.adapter, inside)
+            self._chains.setdefault(event.adapter, set()).update(inside)
 
     def _remove(self, name: BlockName) -> None:
         stored = self._stored.pop(name, None)
         if stored is not None:
-            self._chains[stored.adapter].discard(stored.chain)
+            self._chains[stored.adapter].difference_update(stored.chains)
 
 
 class EventIndex:

@@ -16,6 +16,7 @@ class CandidateView:
             "dearer", "not committed", or the limit that it would break: "tpot", "ttft", "kv",
             "slots".
         lateness_ratio: Worst prediction over limit; at most 1 when the guard passes.
+        cached_tokens: Prompt tokens that it is predicted to have cached.
     """
 
     address: str
@@ -28,6 +29,7 @@ class CandidateView:
     predicted_ttft_seconds: float
     predicted_kv_ratio: float
     lateness_ratio: float
+    cached_tokens: float
     verdict: str
 
 
@@ -105,5 +107,6 @@ def _view(
         predicted_ttft_seconds=prediction.ttft_seconds,
         predicted_kv_ratio=prediction.kv_ratio,
         lateness_ratio=prediction.lateness_ratio,
+        cached_tokens=question.demand.at(unit.address).cached_tokens,
         verdict=verdict,
     )

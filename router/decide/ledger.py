@@ -49,6 +49,10 @@ class Account:
             return oldest.running, oldest.resident_tokens
         return self.running, self.resident_tokens
 
+    def queue_until(self, at_seconds: float) -> None:
+        """The engine itself says that prompts wait at least until then: the fluid queue ran dry."""
+        self.prefill_free_seconds = max(self.prefill_free_seconds, at_seconds)
+
     def change(
         self, *, requests: int, resident_tokens: float, now_seconds: float, keep_seconds: float
     ) -> None:

@@ -12,7 +12,6 @@ from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
 from router.decide import rejections
 from router.decide.affinity import Affinity
-from router.decide.affinity_choice import session_verdict
 from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
@@ -108,14 +107,14 @@ class Picker:
         used: dict[str, float] = {}
         for model in sorted(self._pools, key=lambda name: (len(self._pools[name].units), name)):
             pool, workload = self._pools[model], self.workload.of(model)
+            fleet_ratio = self._others.ratio(model, now_seconds=now_seconds)
             previous = self._commitments.get(model, Commitment())
             commitment = commit(
                 self._lots(pool, used, now_seconds),
                 previous,
                 self._commitment_policy(),
                 requests_per_second=max(
-                    workload.requests_per_second(now_seconds=now_seconds)
-                    * self._others.ratio(model, now_seconds=now_seconds),
+                    fleet_ratio * workload.requests_per_second(now_seconds=now_seconds),
                     1.0 / self._settings.rate_window_seconds,
                 ),
                 swing_ratio=workload.swing.sample(now_seconds=now_seconds),
@@ -310,7 +309,7 @@ class Picker:
         unit, demand, now_seconds = choice.unit, question.demand, question.now_seconds
         joules, session = unit.marginal_joules(demand) / unit.price_ratio, None
         if facts.hints.session is not None:
-            session = session_verdict(demand, unit, home=question.home(), late=question.lateness)
+            session = self.affinity.judge(demand, unit, question.home(), question.lateness)
         counterfactual = _counterfactual(question, unit, joules)
         ticket = self.ledger.enter(
             unit.address,

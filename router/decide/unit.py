@@ -225,11 +225,20 @@ class Unit:
         self.own_running_then, self._own_resident_then = own_running, own_resident
         self.foreign_running = max(0.0, running + waiting - own_running)
         foreign_waiting = min(waiting, self.foreign_running)
-        self.foreign_wait_seconds = foreign_waiting * self.profile.step.prompt_seconds(
-            mix.computed_prompt_tokens
-        )
+        seconds_each = self._mean_prompt_seconds(mix, running)
+        self.foreign_wait_seconds = foreign_waiting * seconds_each
+        own_waiting = waiting - foreign_waiting
+        if own_waiting > 0.0:
+            observed_seconds = signals[SignalKind.RUNNING_REQUESTS].observed_seconds
+            self.account.queue_until(observed_seconds + own_waiting * seconds_each)
         if self.kv_usage_ratio is not None:
             self.kv_correction_tokens = self.kv_usage_ratio * self.kv_capacity_tokens - own_resident
+
+    def _mean_prompt_seconds(self, mix: Mix, running: float) -> float:
+        """Time to compute a mean prompt beside `running` others."""
+        step, new_tokens = self.profile.step, mix.computed_prompt_tokens
+        decode_seconds = step.decode_seconds(running, running * mix.resident_tokens)
+        return step.prompt_seconds(new_tokens) + new_tokens / step.chunk_tokens * decode_seconds
 
     @property
     def address(self) -> str:

@@ -115,11 +115,12 @@ class ModelWorkload:
     def bytes_per_token(self, *, now_seconds: float) -> float:
         """Prompt bytes sent per prompt token counted by the engines, within [1, 16].
 
-        Engines may serve others too: their tokens are scaled by our share of the requests.
+        Engines may serve others too, and some of our prompts may still wait: tokens are scaled by
+        our requests over those whose prompts were computed, so that both are of as many.
         """
         own = self._own_requests.read(now_seconds=now_seconds)
         served = self._answers.read(now_seconds=now_seconds) + self._running
-        share = min(1.0, own / served) if served > 0.0 else 1.0
+        share = own / served if served > 0.0 else 1.0
         tokens = share * self._counted_prompt_tokens.read(now_seconds=now_seconds)
         prior_bytes = _PRIOR_TOKENS * self._settings.default_bytes_per_token
         sent_bytes = self._prompt_bytes.read(now_seconds=now_seconds)

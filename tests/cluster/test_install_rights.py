@@ -5,6 +5,7 @@ epp` with the arguments and settings of the Deployment, and the capper over work
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -18,8 +19,8 @@ from extproc_harness import SERVING
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kube_needed import install_kinds, install_needed
 from kube_objects import inference_pool, ready_pod
-from kube_recorder import Need, recording
 from kube_replicas import open_replicas
+from kube_rights import Need, recorded
 from kustomize_subset import _into_namespace, documents, rendered
 from operator_harness import BOUNDS, Plant, capper, capping, deployment, eventually, scaled_object
 from telemetry_harness import free_port, until
@@ -119,7 +120,8 @@ async def picker(kubeconfig, namespace, tmp_path):
         process.send_signal(signal.SIGTERM)
         _, said = await process.communicate()
     assert process.returncode == 0, said.decode()
-    assert b"Traceback" not in said, said.decode()
+    lines = [json.loads(line) for line in said.splitlines()]  # as the settings ask
+    assert not [line for line in lines if "exception" in line]
 
 
 async def is_serving(port, service):
@@ -242,7 +244,7 @@ async def test_the_roles_allow_what_is_asked_for_and_nothing_else(
 ):
     objects = shipped(namespace, *COMPONENTS)
     async with (
-        recording(control_plane) as recorder,
+        recorded(control_plane) as recorder,
         bound_user(cluster, objects) as token,
         open_replicas() as replicas,
     ):
@@ -266,7 +268,7 @@ async def test_without_the_enforcing_component_nothing_can_be_changed(
 ):
     objects = shipped(namespace, "kserve")
     before = await specs(cluster, namespace)
-    async with recording(control_plane) as recorder, bound_user(cluster, objects) as token:
+    async with recorded(control_plane) as recorder, bound_user(cluster, objects) as token:
         kubeconfig = recorder.kubeconfig(tmp_path / "config", token, namespace=namespace)
         async with capper(kubeconfig, Plant(each=500.0), namespace=namespace):
             await cluster.create(capping(namespace, "caps", refs=REFS, cap=100, **BOUNDS))
@@ -284,6 +286,17 @@ async def test_without_the_enforcing_component_nothing_can_be_changed(
             assert names == {f"{kind_of(ref)}/{namespace}/{name_of(ref)}" for ref in REFS[:-1]}
         # Taken away by hand: the finalizer is ours, and nothing was changed that it could put back.
         assert recorder.refused()
+
+
+async def test_without_the_right_to_nodes_the_picker_serves(
+    cluster, control_plane, namespace, tmp_path
+):
+    objects = {key: obj for key, obj in shipped(namespace).items() if key[2] != "headrace-nodes"}
+    await cluster.create(inference_pool(namespace, "llama", {"app": "llama"}, (8000,)))
+    async with recorded(control_plane) as recorder, bound_user(cluster, objects) as token:
+        kubeconfig = recorder.kubeconfig(tmp_path / "config", token, namespace=namespace)
+        async with picker(kubeconfig, namespace, tmp_path):
+            assert recorder.refused() == ["/api/v1/nodes"]
 
 
 def kind_of(ref):

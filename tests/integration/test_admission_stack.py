@@ -85,7 +85,12 @@ async def test_those_who_wait_in_vain_are_told_why(tmp_path):
 
 async def test_room_goes_to_the_most_important_and_is_shared_by_tenants(tmp_path):
     async with admitting(
-        tmp_path, scaled_to=1, max_running_requests=1, time_scale=5.0, quantum_tokens=1
+        tmp_path,
+        scaled_to=1,
+        max_running_requests=1,
+        time_scale=5.0,
+        priorities={"interactive": 5},
+        quantum_tokens=1,
     ) as s:
         long = s.ask(max_tokens=LONG)
         await s.until_running(1)
@@ -101,7 +106,7 @@ async def test_room_goes_to_the_most_important_and_is_shared_by_tenants(tmp_path
             ("a1", {"x-llm-d-inference-fairness-id": "a"}),
             ("a2", {"x-llm-d-inference-fairness-id": "a"}),
             ("b1", {"x-gateway-inference-fairness-id": "b"}),
-            ("urgent", {"x-headrace-priority": "5"}),
+            ("urgent", {"x-llm-d-inference-objective": "interactive"}),
         ):
             tasks.append(asyncio.create_task(served(name, **headers)))
             await s.wait_for(len(tasks))

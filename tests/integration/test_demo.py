@@ -145,6 +145,15 @@ def test_a_whole_run_ends_well_and_says_what_it_compared(whole_run):
     assert [arm["policy"] for arm in report["arms"]] == ["dispatch", "least-request"]
 
 
+def test_arrivals_that_are_over_too_soon_for_a_cap_step_are_told(whole_run):
+    """The step itself: test_demo_cap.py."""
+    _, output, report = whole_run
+    reason = "it takes 33 s of arrivals, these are 1.9 s"
+    assert report["cap_step"] == {"happened": False, "because": reason}
+    assert output.count(f"No cap step: {reason}.") == 2
+    assert all(not arm["metering"]["some_slept"] for arm in report["arms"])
+
+
 def test_the_figures_of_a_report_add_up(whole_run):
     *_, report = whole_run
     for arm in report["arms"]:
@@ -157,6 +166,10 @@ def test_the_figures_of_a_report_add_up(whole_run):
         assert sum(backend["requests"] for backend in backends) == REQUESTS
         assert sum(backend["share_of_picks_ratio"] for backend in backends) == pytest.approx(1.0)
         assert sum(arm["pick_reasons"].values()) == REQUESTS
+        assert sum(client["requests_by_replica"].values()) == REQUESTS
+        for name, backend in arm["backends"].items():
+            served = client["requests_by_replica"].items()
+            assert sum(count for replica, count in served if name in replica) == backend["requests"]
         metering = arm["metering"]
         assert metering["request_joules"] > 0.0
         assert abs(metering["conservation_ratio"]) <= 0.001

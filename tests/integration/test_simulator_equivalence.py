@@ -6,6 +6,7 @@ channel, ends as closed streams, on a clock that shows the recorded seconds.
 """
 
 import asyncio
+import itertools
 import json
 
 import grpc
@@ -34,6 +35,7 @@ from router.metrics import RouterMetrics
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DESTINATION = "x-gateway-destination-endpoint"
 MODEL = "llama"
+NUMBERS = itertools.count()
 
 
 class RecordingPicker(Picker):
@@ -88,8 +90,9 @@ def recorded(policy, fleet, arrivals):
 
 
 def body_of(facts):
-    """A body that gives these facts: the prompt's JSON is as long as they say."""
-    prompt = "x" * (facts.prompt_bytes - 2)
+    """A body that gives these facts: the prompt's JSON is as long as they say and is unique."""
+    length = facts.prompt_bytes - 2
+    prompt = f"{next(NUMBERS)}".ljust(length, "x")[:length]
     return json.dumps(
         {
             "model": facts.model,

@@ -15,10 +15,10 @@ SETTINGS = AdmissionSettings(max_waiting_requests=10_000, quantum_tokens=64)
 WORK = st.lists(st.integers(1, 3000), min_size=1, max_size=25)
 
 
-def waits(queue, tenant, work_tokens):
+def waits(queue, tenant, work_tokens, model="llama"):
     hints = NO_HINTS._replace(tenant=tenant)
     entry = Entry(
-        chat(hints=hints), work_tokens=work_tokens, arrived_seconds=0.0, deadline_seconds=1.0
+        chat(model, hints=hints), work_tokens=work_tokens, arrived_seconds=0.0, deadline_seconds=1.0
     )
     assert queue.offer(entry).accepted
     return entry
@@ -65,6 +65,26 @@ def test_a_tenant_that_floods_does_not_keep_another_waiting():
         queue.admit(entry)
         position += 1
     assert position <= 2
+
+
+def test_models_of_the_same_priority_are_served_in_turn():
+    queue = AdmissionQueue(SETTINGS)
+    for _ in range(3):
+        for model in ("llama", "mistral"):
+            waits(queue, "a", 10, model)
+    models = []
+    while (entry := queue.first()) is not None:
+        queue.admit(entry)
+        models.append(entry.facts.model)
+    assert models == ["llama", "mistral"] * 3
+
+
+def test_the_turn_of_a_tenant_that_leaves_goes_to_the_next():
+    queue = AdmissionQueue(SETTINGS)
+    first, second, _third = (waits(queue, tenant, 64) for tenant in "abc")
+    assert queue.first() is first
+    assert queue.cancel(first)
+    assert queue.first() is second
 
 
 def test_a_tenant_keeps_no_credit_while_it_does_not_wait():

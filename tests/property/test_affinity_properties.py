@@ -1,5 +1,6 @@
 """What holds of the affinity indexes and of picks by them, whatever happens."""
 
+from builders import chat, make_fleet, make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from router.decide.affinity_trust import Trust
 from router.decide.picker import Picker
 from router.decide.request_facts import RequestHints
 from router.decide.settings import DecideSettings
-from tests.builders import chat, make_fleet, make_snapshot
 
 # Prompts as paths in a small tree: equal beginnings are frequent.
 paths = st.lists(st.integers(0, 2), min_size=1, max_size=8)

@@ -169,7 +169,7 @@ class Loop(RuleBasedStateMachine):
         if isinstance(action, SetMaxReplicas | RestoreMaxReplicas):
             self.write_bound(action)
         elif isinstance(action, SetClock):
-            assert CURVE.knee_hertz <= action.hertz <= CURVE.base_hertz
+            assert 0.5 * CURVE.base_hertz <= action.hertz <= CURVE.base_hertz
             self.plants[action.target].hertz = action.hertz
         elif isinstance(action, ReleaseClock):
             self.plants[action.target].hertz = None

@@ -9,10 +9,11 @@ from telemetry_harness import ManualClock
 
 from fleet.price import PriceBoard
 from fleet.topology import Fleet
-from router.admission.decider import Admission, AdmittedRequest
+from router.admission.decider import Admission
 from router.admission.queue import Fate
 from router.admission.room_listener import RoomListener
 from router.admission.settings import AdmissionSettings
+from router.admission.waiter import AdmittedRequest
 from router.decide.outcome import Pick, Rejection, RejectionReason
 from router.decide.picker import Picker
 from router.decide.request_facts import NO_HINTS
@@ -71,6 +72,11 @@ class Door:
         self.admission.room_may_be()
 
 
+async def decision(waiting):
+    async with asyncio.timeout(5):
+        return await waiting.decided()
+
+
 async def test_what_ends_makes_room_for_the_first_who_waits():
     door = Door()
     running = door.ask()
@@ -78,11 +84,11 @@ async def test_what_ends_makes_room_for_the_first_who_waits():
     assert isinstance(running, Pick)
     assert isinstance(first, AdmittedRequest)
     door.end(running)
-    pick = await first.decided()
+    pick = await decision(first)
     assert isinstance(pick, Pick)
     assert door.picker.ledger.running() == 1
     door.end(pick)
-    door.end(await second.decided())
+    door.end(await decision(second))
     assert door.picker.ledger.running() == 0
     assert door.queue.fates == {Fate.ADMITTED: 2}
 
@@ -94,7 +100,7 @@ async def test_nobody_overtakes_those_who_wait():
     door.end(running)  # room, but the event loop has not come round yet
     late = door.ask()
     assert isinstance(late, AdmittedRequest)
-    await first.decided()
+    await decision(first)
     assert len(door.queue) == 1
 
 
@@ -109,7 +115,7 @@ async def test_an_objective_stands_for_its_priority():
     shed = door.ask(hints=NO_HINTS._replace(objective="batch"))
     assert shed.reason is RejectionReason.SHED
     door.end(running)
-    await urgent.decided()
+    await decision(urgent)
     assert list(door.queue) == [plain, unknown]
 
 
@@ -122,11 +128,11 @@ async def test_a_client_that_leaves_leaves_nothing_behind(when):
         door.end(running)
         await asyncio.sleep(0)
     if when == "taken":
-        await leaver.decided()
+        await decision(leaver)
     leaver.withdraw(now_seconds=door.now)
     if when == "waiting":
         door.end(running)
-    door.end(await stayer.decided())
+    door.end(await decision(stayer))
     assert door.picker.ledger.running() == 0
     assert door.picker.ledger.entered_total == door.picker.ledger.settled_total
     assert len(door.queue) == 0
@@ -144,7 +150,7 @@ async def test_a_full_lane_does_not_hold_up_another_model():
     running, other = door.ask(), door.ask("b")
     stuck, free = door.ask(), door.ask("b")
     door.end(other)
-    assert isinstance(await free.decided(), Pick)
+    assert isinstance(await decision(free), Pick)
     assert list(door.queue) == [stuck]
     assert running.ticket.settled is False
 
@@ -156,8 +162,8 @@ async def test_a_defect_ends_the_request_that_sets_it_off_and_no_other():
     door.picker.defective = True
     door.end(running)
     with pytest.raises(ZeroDivisionError):
-        await fatal.decided()
-    assert isinstance(await next_one.decided(), Pick)
+        await decision(fatal)
+    assert isinstance(await decision(next_one), Pick)
 
 
 async def test_a_deadline_is_kept_without_any_other_event():
@@ -165,7 +171,7 @@ async def test_a_deadline_is_kept_without_any_other_event():
     door.ask()
     waiting = door.ask()
     door.clock.advance(0.02)
-    rejection = await asyncio.wait_for(waiting.decided(), 5)
+    rejection = await decision(waiting)
     assert rejection.reason is RejectionReason.NO_ROOM_IN_TIME
     assert door.queue.fates == {Fate.EXPIRED: 1}
 
@@ -177,7 +183,7 @@ async def test_an_alarm_that_rings_too_early_is_set_again():
     await asyncio.sleep(0.05)  # by the loop's clock the time is up, by ours it is not
     assert len(door.queue) == 1
     door.clock.advance(0.02)
-    rejection = await asyncio.wait_for(waiting.decided(), 5)
+    rejection = await decision(waiting)
     assert rejection.reason is RejectionReason.NO_ROOM_IN_TIME
 
 
@@ -193,7 +199,7 @@ async def test_a_brake_keeps_those_who_wait_waiting_and_refuses_the_others():
     refused = door.ask()
     assert refused.reason is RejectionReason.SHED
     door.observe()
-    assert isinstance(await waiting.decided(), Pick)
+    assert isinstance(await decision(waiting), Pick)
 
 
 async def test_hundreds_go_in_several_turns_of_the_loop():
@@ -205,7 +211,7 @@ async def test_hundreds_go_in_several_turns_of_the_loop():
     door.observe()
     await asyncio.sleep(0)
     assert 0 < len(door.queue) < 200
-    picks = [await it.decided() for it in waiting]
+    picks = [await decision(it) for it in waiting]
     assert all(isinstance(it, Pick) for it in picks)
     assert door.picker.ledger.running() == 200
 
@@ -215,7 +221,7 @@ async def test_shutting_down_refuses_those_who_wait_and_those_who_would():
     running = door.ask()
     waiting = door.ask()
     door.admission.close()
-    assert (await waiting.decided()).reason is RejectionReason.SHUTTING_DOWN
+    assert (await decision(waiting)).reason is RejectionReason.SHUTTING_DOWN
     assert door.ask().reason is RejectionReason.SHUTTING_DOWN
     door.end(running)
     assert isinstance(door.ask(), Pick)

@@ -1,6 +1,7 @@
 """Sessions, adapters, trust and cached prefixes, as a picker decides on them."""
 
 import pytest
+from builders import chat, make_fleet, make_snapshot
 
 from fleet.adapters import LoadedAdapters
 from fleet.price import PriceBoard
@@ -12,7 +13,6 @@ from router.decide.affinity_trust import Trust
 from router.decide.picker import Picker
 from router.decide.request_facts import RequestHints, read_request
 from router.decide.settings import DecideSettings
-from tests.builders import chat, make_fleet, make_snapshot
 
 PROMPT_BYTES = 40_000
 HASHES = tuple(range(1, PROMPT_BYTES // BLOCK_BYTES + 1))

@@ -7,7 +7,7 @@ from capper_builders import bounds, conditions, policy_of, run, seen, target, wa
 from capper.decide.board import price_board
 from capper.decide.clock_model import ClockCurve
 from capper.decide.memory import applied, reserve, restore_all
-from capper.decide.observation import DomainReading, Observation, Sample
+from capper.decide.observation import DomainReading, Observation, RouterForecast, Sample
 from capper.decide.overlap import resolve
 from capper.decide.plan import (
     Brake,
@@ -103,11 +103,50 @@ def test_above_the_lower_threshold_only_low_priority_gives_and_only_what_is_need
 
 def test_above_the_upper_threshold_high_priority_gives_what_low_could_not_and_none_below_the_knee():
     policy, targets = clocked(8)
-    plan = run(policy, seen(12_000.0, **targets))
-    assert {action.target: action.hertz for action in of(plan, SetClock)} == {
-        "low": CURVE.knee_hertz,
-        "high": CURVE.knee_hertz,
-    }
+    plan = run(policy, seen(11_000.0, **targets))
+    locks = {action.target: action.hertz for action in of(plan, SetClock)}
+    assert locks["low"] == CURVE.knee_hertz
+    assert CURVE.knee_hertz <= locks["high"] < CURVE.base_hertz
+
+
+def test_what_the_knee_does_not_save_of_the_cap_is_taken_below_it_but_not_below_the_floor():
+    policy, targets = clocked(8)
+    for drawn_watts in (12_000.0, 20_000.0):
+        plan = run(policy, seen(drawn_watts, **targets))
+        locks = {action.target: action.hertz for action in of(plan, SetClock)}
+        assert min(locks.values()) < CURVE.knee_hertz
+        assert all(hertz >= max(1e9, 0.5 * CURVE.base_hertz) for hertz in locks.values())
+    tuning = replace(policy.clocks, min_hertz=0.0)
+    plan = run(replace(policy, clocks=tuning), seen(20_000.0, **targets))
+    assert {action.hertz for action in of(plan, SetClock)} == {0.5 * CURVE.base_hertz}
+
+
+def test_a_cap_that_falls_while_a_lock_is_too_new_to_show_is_followed_at_once():
+    policy, targets = clocked(8)
+    plan = run(policy, seen(8300.0, **targets))
+    state = act(plan, now=1000.0)
+    lower = policy_of(*policy.targets, cap=8000.0)
+    later = run(replace(lower, rungs=policy.rungs), seen(8300.0, **targets), state, now=1001.0)
+    [first] = of(plan, SetClock)
+    locks = {one.target: one.hertz for one in of(later, SetClock)}
+    assert locks.keys() == {"low", "high"}
+    assert locks["low"] < first.hertz
+
+
+def test_clocks_below_their_knee_are_let_go_for_replicas_that_the_router_does_not_need():
+    needed = {"forecast": RouterForecast(unneeded_replicas=0)}
+    spare = {"forecast": RouterForecast(unneeded_replicas=3)}
+    for forecast, bound in ((needed, None), (spare, 7)):
+        policy, targets = clocked(8, **forecast)
+        policy = replace(policy, rungs=frozenset({Rung.CLOCKS, Rung.REPLICAS}))
+        plan = run(policy, seen(13_000.0, **targets))
+        state = act(plan, now=1000.0)
+        assert state.targets["low"].clock_hertz < CURVE.knee_hertz
+        # They brought the watts under the cap, so nothing but the strain asks for fewer replicas.
+        later = run(policy, seen(9_900.0, **targets), state, now=1060.0)
+        cut = [one for one in of(later, SetMaxReplicas) if one.replicas < 8]
+        assert [one.replicas for one in cut] == ([] if bound is None else [bound] * len(cut))
+        assert bool(cut) is (bound is not None)
 
 
 def test_clocks_are_not_lowered_twice_for_the_same_watts_and_rise_in_steps():

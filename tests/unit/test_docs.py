@@ -28,6 +28,8 @@ from router.admission.decider import Admission
 from router.admission.metrics import AdmissionCollector
 from router.admission.queue import Fate
 from router.admission.settings import AdmissionSettings
+from router.affinity_metrics import AffinityCollector
+from router.decide.affinity_sessions import SessionVerdict
 from router.decide.ledger import Ledger
 from router.decide.outcome import PickReason, RejectionReason
 from router.decide.picker import Picker
@@ -133,6 +135,7 @@ def registry(tmp_path):
     picker = Picker(fleet, DecideSettings())
     admission = Admission(picker, Room(picker), AdmissionSettings(), clock=clock, draw=float)
     AdmissionCollector(admission, registry)
+    registry.register(AffinityCollector(picker, clock))
     Instruments(registry)
     registry.register(SignalCollector(holder, clock, FreshnessPolicy()))
     example = tmp_path / "fleet.yaml"
@@ -171,6 +174,7 @@ def test_every_metric_name_in_the_documentation_exists(registry):
         ("headrace_router_rejections_total", RejectionReason),
         ("headrace_router_streams_total", StreamOutcome),
         ("headrace_router_queue_requests_ended_total", Fate),
+        ("headrace_router_session_picks_total", SessionVerdict),
         ("headrace_telemetry_failures_total", reading.FailureReason),
         ("headrace_telemetry_rejected_readings_total", reading.RejectionReason),
     ],

@@ -16,6 +16,7 @@ from kustomize_subset import (
 
 from capper.api import KIND as CONFIG
 from capper.api.files import parse
+from capper.operator.permissions import PERMISSIONS
 from headrace.epp import add_arguments, serve_section
 from headrace.epp_flags import go_spelling
 from headrace.main import main
@@ -123,6 +124,16 @@ def test_arguments_and_settings_are_what_the_command_takes(folder, tmp_path, mon
     ]
 
 
+def test_the_settings_flag_goes_before_the_variable(tmp_path, monkeypatch):
+    for name in ("round-robin", "dispatch"):
+        (tmp_path / name).write_text(f"router: {{policy: {name}}}", encoding="utf-8")
+    monkeypatch.setenv("HEADRACE_SETTINGS", str(tmp_path / "round-robin"))
+    pool = "--pool-name=llama"
+    assert serve_section(parsed(pool)).router.policy == "round-robin"
+    flag = f"--settings={tmp_path / 'dispatch'}"
+    assert serve_section(parsed(pool, flag)).router.policy == "dispatch"
+
+
 @pytest.mark.parametrize("folder", WHOLE, ids=short)
 def test_every_image_is_pinned_by_a_version(folder):
     images = {one["image"] for obj in rendered(folder).values() for one in containers(obj)}
@@ -227,6 +238,29 @@ def rules(objects):
             yield obj["metadata"]["name"], rule
 
 
+def test_the_cappers_roles_are_the_table_of_its_permissions():
+    """The table is compared with the requests that are made: tests/cluster/."""
+    files = [K8S / "rbac/capper-role.yaml", K8S / "rbac/lease-role.yaml"]
+    files += [K8S / f"components/{name}/role.yaml" for name in ("enforce", "kserve")]
+    files += [K8S / "components/kserve-enforce/role.yaml"]
+    objects = {identity(obj): obj for path in files for obj in documents(path)}
+    shipped = {
+        (group, resource, verb)
+        for _, rule in rules(objects)
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert shipped == {(one.group, one.resource, verb) for one in PERMISSIONS for verb in one.verbs}
+
+
+def test_no_overlay_lets_keda_ask_a_replica_that_does_not_lead():
+    for folder in OVERLAYS:
+        objects = rendered(folder)
+        if ("Service", "llm", "headrace-external-scaler") in objects:
+            assert objects["Deployment", "llm", "headrace"]["spec"]["replicas"] == 1
+
+
 @pytest.mark.parametrize("folder", WHOLE, ids=short)
 def test_no_role_reaches_for_everything(folder):
     for name, rule in rules(rendered(folder)):
@@ -283,3 +317,6 @@ def test_another_namespace_takes_the_place_of_the_one_that_is_written():
     subjects = [one for obj in objects.values() for one in obj.get("subjects", ())]
     assert {one["namespace"] for one in subjects} == {"chat"}
     assert all(identity(obj) == key for key, obj in objects.items())
+    # kustomize moves subjects only along with an account that names its namespace itself.
+    (account,) = documents(K8S / "rbac/service-account.yaml")
+    assert account["metadata"]["namespace"] == "llm"

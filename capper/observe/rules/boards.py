@@ -35,8 +35,11 @@ def _whole(counter: str, per_joule: str) -> str:
 
 
 def _families(watts: bool) -> str:
-    """Energy counters first: they miss nothing between two scrapes. Kepler tells of the same
-    boards as DCGM under perhaps another name of the node, so only the board is compared there."""
+    """Energy counters first: they miss nothing between two scrapes.
+
+    Kepler tells of the same boards as DCGM, perhaps under another name of the node, so only the
+    board is compared there.
+    """
     dcgm = [_whole(_DCGM_ENERGY, "1000"), _DCGM_POWER, f"{per_second(_DCGM_ENERGY)} / 1000"]
     amd = [_whole(_AMD_ENERGY, "1e6"), *_AMD_POWER, f"{per_second(_AMD_ENERGY)} / 1e6"]
     kepler = _KEPLER_POWER

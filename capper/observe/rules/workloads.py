@@ -1,5 +1,7 @@
-"""From boards to pods to workloads: watts, tokens, coverage. For ranking, and for the cap of those
-configurations that name neither racks nor a query."""
+"""From boards to pods to workloads: watts, tokens, coverage.
+
+For ranking, and for the cap of configurations that name neither racks nor a query.
+"""
 
 from capper.observe.rules.promql import (
     first_label,
@@ -82,6 +84,14 @@ def _old_kepler_host() -> str:
     return f"({package} + ({dram} or {package} * 0))"
 
 
+_SHARED_BOARDS = (
+    f"sum by ({_POD}) ((capper:board_pod / on (node, board) group_left () "
+    "count by (node, board) (capper:board_pod))"
+    " * on (node, board) group_left () capper:board_watts)"
+)
+_BOARDS_SEEN = (
+    f"min by ({_POD}) (capper:board_pod * on (node, board) group_left () capper:board_seen_seconds)"
+)
 _OWNERS = (
     _deployment_pods(),
     _owned("StatefulSet", 'kube_pod_owner{owner_kind="StatefulSet"}', "owner_name"),
@@ -123,9 +133,7 @@ _PODS = (
         record="capper:pod_gpu_watts",
         expr=first_of(
             (
-                f"sum by ({_POD}) ((capper:board_pod / on (node, board) group_left () "
-                "count by (node, board) (capper:board_pod))"
-                " * on (node, board) group_left () capper:board_watts)",
+                _SHARED_BOARDS,
                 within(_kepler('kepler_pod_gpu_watts{state!="terminated"}'), 0, 1e6),
                 within(_kepler(per_second("kepler_container_gpu_joules_total")), 0, 1e6),
             )
@@ -153,8 +161,7 @@ _PODS = (
         record="capper:pod_seen_seconds",
         expr=first_of(
             (
-                f"min by ({_POD}) "
-                "(capper:board_pod * on (node, board) group_left () capper:board_seen_seconds)",
+                _BOARDS_SEEN,
                 *(
                     _kepler(f"timestamp({name})").replace("sum by", "min by", 1)
                     for name in (

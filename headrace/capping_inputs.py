@@ -1,0 +1,78 @@
+"""What the capper learns from the router of its process, and from whom it gets watts."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from capper.actuators.workloads import Workload
+from capper.api.config import PowerCappingConfig
+from capper.decide.observation import Observation, RouterForecast
+from capper.decide.policy import Policy
+from capper.operator.snapshot_observer import SnapshotObserver
+from fleet.clock import Clock
+from router.decide.picker import Picker
+
+if TYPE_CHECKING:
+    from capper.observe.observer import PrometheusObserver
+
+
+class ChosenObserver:
+    """Prometheus for what names queries or where there is one, else the router's own snapshot.
+
+    Attributes:
+        problems: Of the queries, by name of the policy.
+    """
+
+    def __init__(self, snapshot: SnapshotObserver, url: str | None, clock: Clock) -> None:
+        """Ask `snapshot`, or the Prometheus at `url` or at a configuration's own address."""
+        self._snapshot = snapshot
+        self._url = url
+        self._clock = clock
+        self._prometheus: PrometheusObserver | None = None
+        self.problems: Mapping[str, tuple[str, ...]] = {}
+
+    async def observe(
+        self, config: PowerCappingConfig, policy: Policy, workloads: Mapping[str, Workload]
+    ) -> Observation:
+        """See Observer."""
+        spec = config.spec
+        if self._url is None and not spec.metrics and not any(one.query for one in spec.domains):
+            return await self._snapshot.observe(config, policy, workloads)
+        if self._prometheus is None:
+            # Its client is only imported by those who use it.
+            from capper.observe.observer import PrometheusObserver  # noqa: PLC0415 - see above
+
+            self._prometheus = PrometheusObserver(self._url, self._clock)
+        seen = await self._prometheus.observe(config, policy, workloads)
+        self.problems = {
+            **self.problems,
+            policy.name: self._prometheus.problems.get(policy.name, ()),
+        }
+        return seen
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        if self._prometheus is not None:
+            await self._prometheus.aclose()
+
+
+def forecasts(picker: Picker) -> dict[str, RouterForecast]:
+    """By backend: requests in flight, and what the committed sets need of it and leave out."""
+    commitments = picker.commitments().values()
+    committed = frozenset(one for each in commitments for one in each.addresses)
+    units: dict[str, list[tuple[str, int]]] = {}
+    for unit in picker.units():
+        units.setdefault(unit.backend.name, []).append((unit.address, unit.account.running))
+    return {
+        backend: RouterForecast(
+            in_flight_requests=sum(running for _, running in there),
+            demand_replicas=sum(address in committed for address, _ in there)
+            if commitments
+            else None,
+            unneeded_replicas=sum(
+                address not in committed and not running for address, running in there
+            )
+            if commitments
+            else None,
+        )
+        for backend, there in units.items()
+    }
