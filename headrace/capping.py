@@ -13,6 +13,7 @@ from capper.actuators.local import LocalWorkloads
 from capper.external_scaler.allowances import AllowanceHolder
 from capper.external_scaler.server import ExternalScaler
 from capper.loop import CappingLoop, LoopSettings
+from capper.metrics import CapperMetrics
 from capper.operator.journal import Journal, LocalJournal
 from capper.operator.snapshot_observer import SnapshotObserver
 from fleet.clock import Clock
@@ -37,6 +38,8 @@ class _Capper(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    def leads(self) -> bool: ...
 
 
 class Capping:
@@ -68,7 +71,7 @@ class Capping:
         self._snapshots = snapshots
         self._picker = picker
         self._clock = clock
-        self._registry = registry
+        self._metrics = CapperMetrics(registry, clock)
         self.allowances = AllowanceHolder()
         self.loop: CappingLoop | None = None
         self.scaler_port: int | None = None
@@ -107,6 +110,7 @@ class Capping:
                 raise CappingStartError(f"capper.external_scaler: {error}.") from error
             await self._scaler.start()
         await self._capper.start()
+        self._metrics.watch_leader(self._capper.leads)
 
     async def stop(self) -> None:
         """Stop. In a cluster what is in force stays; replicas that sleep here are woken."""
@@ -164,6 +168,7 @@ class Capping:
             allowances=self.allowances,
             forecasts=lambda: forecasts(self._picker),
             fleet=self._known_fleet,
+            listeners=(self._metrics.record,),
         )
         return self.loop
 

@@ -44,6 +44,10 @@ class LocalCapper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def leads(self) -> bool:
+        """There is nobody else."""
+        return True
+
     async def _watch(self) -> None:
         said = ""
         while True:

@@ -57,6 +57,8 @@ class RouterSection(Section):
     commit_dwell_seconds: NonNegative = _DEFAULTS.commit_dwell_seconds
     retry_after_seconds: Positive = _DEFAULTS.retry_after_seconds
     max_endpoints: Annotated[int, Field(ge=1, le=16)] = _DEFAULTS.max_endpoints
+    stall_chance: Annotated[float, Field(ge=0, lt=1)] = _DEFAULTS.stall_chance
+    stall_min_seconds: Positive = _DEFAULTS.stall_min_seconds
 
     @model_validator(mode="after")
     def _policy_exists(self) -> Self:

@@ -46,6 +46,7 @@ class DecisionCollector(Collector):
         """All families, empty ones too."""
         yield self._degraded()
         yield self._committed()
+        yield from self._stalls()
         yield from self._ledger()
         candidates = CounterMetricFamily(
             _PREFIX + "explained_candidates",
@@ -78,6 +79,21 @@ class DecisionCollector(Collector):
         for model, commitment in self._picker.commitments().items():
             family.add_metric([model], len(commitment.addresses))
         return family
+
+    def _stalls(self) -> Iterator[Metric]:
+        stalls, units = self._picker.stalls, self._picker.units()
+        family = GaugeMetricFamily(
+            _PREFIX + "stalled_replicas",
+            "Replicas that take requests and end none.",
+            labels=["model"],
+        )
+        for model in self._picker.models():
+            members = [unit for unit in units if model in unit.replica.models]
+            stalled = sum(unit.address in stalls.addresses for unit in members)
+            family.add_metric([model], float(stalled))
+        yield family
+        text = "Replicas that were found stalled so far."
+        yield CounterMetricFamily(_PREFIX + "stalls", text, value=stalls.found_total)
 
     def _ledger(self) -> Iterator[Metric]:
         ledger = self._picker.ledger

@@ -1,5 +1,7 @@
 """Installs only those CRDs that some objects need: all of a project's take half a minute."""
 
+from pathlib import Path
+
 import pytest
 from kube_cluster import crd_folder, definitions
 
@@ -10,6 +12,14 @@ BUILT_IN = frozenset(
         *("apiextensions.k8s.io", "rbac.authorization.k8s.io"),
     }
 )
+
+
+async def install_own(kube):
+    """Install Headrace's own CRD as it is committed."""
+    folder = Path(__file__).resolve().parents[1] / "k8s/crds"
+    (file,) = folder.glob(f"{OWN}_*.yaml")
+    for document in definitions(file):
+        await kube.install_crd(document)
 
 
 async def install_needed(kube, objects):

@@ -1,8 +1,9 @@
 """The part of kustomize that k8s/ uses, for machines without the program.
 
-Resources, components, namespace, labels (not in selectors), images, and strategic merge patches
-from a file with a target, ConfigMaps of files under their own names. Anything else in a kustomization is an error, so that nothing is left out
-in silence. Where kubectl or kustomize is there, tests/unit/test_k8s_manifests.py compares the two.
+Resources, components, namespace, labels (not in selectors), images, strategic merge patches from a
+file with a target, ConfigMaps of files under their own names. Anything else in a kustomization is
+an error, so that nothing is left out in silence. Where kubectl or kustomize is there,
+tests/unit/test_k8s_manifests.py compares the two.
 """
 
 import copy
@@ -70,6 +71,21 @@ def _built(folder, objects):
     (kustomization,) = documents(folder / "kustomization.yaml")
     unknown = set(kustomization) - _KNOWN
     assert not unknown, f"{folder}: {', '.join(sorted(unknown))} is not in the subset"
+    objects = _gathered(kustomization, folder, objects)
+    for patch in kustomization.get("patches", ()):
+        objects = _patched(objects, patch, folder)
+    if "namespace" in kustomization:
+        objects = _into_namespace(objects, kustomization["namespace"])
+    for labels in kustomization.get("labels", ()):
+        assert set(labels) == {"pairs"}, f"{folder}: labels in selectors are not in the subset"
+        objects = {key: _labelled(obj, labels["pairs"]) for key, obj in objects.items()}
+    for image in kustomization.get("images", ()):
+        objects = {key: _with_image(obj, image) for key, obj in objects.items()}
+    return objects
+
+
+def _gathered(kustomization, folder, objects):
+    """Resources, what is generated, then the components over both."""
     objects = dict(objects)
     for name in kustomization.get("resources", ()):
         path = folder / name
@@ -85,15 +101,6 @@ def _built(folder, objects):
         objects[identity(one)] = one
     for name in kustomization.get("components", ()):
         objects = _built(folder / name, objects)
-    for patch in kustomization.get("patches", ()):
-        objects = _patched(objects, patch, folder)
-    if "namespace" in kustomization:
-        objects = _into_namespace(objects, kustomization["namespace"])
-    for labels in kustomization.get("labels", ()):
-        assert set(labels) == {"pairs"}, f"{folder}: labels in selectors are not in the subset"
-        objects = {key: _labelled(obj, labels["pairs"]) for key, obj in objects.items()}
-    for image in kustomization.get("images", ()):
-        objects = {key: _with_image(obj, image) for key, obj in objects.items()}
     return objects
 
 

@@ -141,7 +141,9 @@ def target_reading(
         replica_watts_p95=_times(series.get("replica_watts_p95"), host_ratio),
         output_tokens_per_second=series.get("output_tokens_per_second"),
         tokens_per_joule=_times(series.get("tokens_per_joule"), 1.0 / host_ratio),
-        domain_shares=_shares(target, seen.workload_racks.get(key, {}), domains),
+        domain_shares=_shares(
+            target, seen.workload_racks.get(key, {}), domains, series.get("ready_pods", 0.0)
+        ),
     )
 
 
@@ -181,12 +183,15 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def _shares(
-    target: TargetPolicy, pods: Mapping[str, float], domains: frozenset[str]
+    target: TargetPolicy, pods: Mapping[str, float], domains: frozenset[str], ready: float
 ) -> dict[str, float]:
-    """Racks that the policy does not know count as the target's own domain."""
-    total = sum(pods.values())
-    shares: dict[str, float] = {}
+    """Pods in racks that the policy does not know, or in none, count as the target's domain's."""
+    placed = sum(pods.values())
+    if not placed:
+        return {}
+    counts = {target.domain: max(0.0, ready - placed)}
     for rack, count in pods.items():
         name = rack if rack in domains else target.domain
-        shares[name] = shares.get(name, 0.0) + count / total
-    return shares
+        counts[name] = counts.get(name, 0.0) + count
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items() if count}

@@ -19,7 +19,7 @@ class Windows:
         self._samples: dict[Hashable, list[tuple[float, float]]] = {}
 
     def note(self, key: Hashable, value: float, *, age_seconds: float, now_seconds: float) -> None:
-        """Add a measurement; one of the same time as the newest takes its place.
+        """Add a measurement; it takes the place of one of the same time.
 
         Args:
             key: What was measured.
@@ -29,10 +29,11 @@ class Windows:
         """
         measured_seconds = now_seconds - age_seconds
         kept = self._samples.setdefault(key, [])
-        if kept and abs(measured_seconds - kept[0][0]) < _SAME_SECONDS:
-            kept[0] = (kept[0][0], value)
-            return
-        kept.insert(0, (measured_seconds, value))
+        for place, (seconds, _) in enumerate(kept):
+            if abs(measured_seconds - seconds) < _SAME_SECONDS:
+                kept[place] = (seconds, value)
+                return
+        kept.append((measured_seconds, value))
         kept.sort(reverse=True)
 
     def samples(self, key: Hashable, *, count: int, now_seconds: float) -> tuple[Sample, ...]:

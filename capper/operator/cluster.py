@@ -112,6 +112,10 @@ class ClusterCapper:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]  # the client has no types
 
+    def leads(self) -> bool:
+        """Whether this process holds the lease."""
+        return self.election.leading
+
     async def _lead(self) -> None:
         """The leader's work, until cancelled."""
         self.loop.clear()

@@ -15,9 +15,10 @@ from headrace.demo.cap_plan import PERIOD_SECONDS, CapSchedule
 from headrace.demo.cap_step import CapStep, PowerMeter
 from headrace.demo.energy import energy_account
 from headrace.demo.lane import Lane, LanePlan
-from headrace.demo.report import Arm, backend_totals, joules_saved_by_sleep
+from headrace.demo.report import Arm
 from headrace.demo.served import served_requests
 from headrace.demo.simulated_fleet import SimulatedFleet
+from headrace.demo.totals import backend_totals, joules_saved_by_sleep
 from headrace.demo.watch import Watch, pick_counts
 from headrace.prometheus_process import PrometheusProcess
 from loadtest.arrivals import Arrival

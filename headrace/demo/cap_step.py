@@ -11,8 +11,9 @@ import yaml
 from headrace.demo.cap_account import Caps, Seen
 from headrace.demo.cap_plan import CapSchedule, cap_document
 from headrace.demo.capping_log import CappingLog
+from headrace.demo.layout import FLOORS, RATED_WATTS
 from headrace.demo.power_windows import PowerWindow, between, mean_watts
-from headrace.demo.simulated_fleet import FLOORS, RATED_WATTS, SimulatedFleet
+from headrace.demo.simulated_fleet import SimulatedFleet
 
 _WINDOW_SECONDS = 1.0
 _LOOK_SECONDS = 0.5

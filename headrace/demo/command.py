@@ -18,8 +18,8 @@ from headrace.child_process import ChildStartError
 from headrace.config_errors import BadInputError
 from headrace.demo.arm import ArmPlan, run_arm, running
 from headrace.demo.cap_plan import BRAKE, PACING, PERIOD_SECONDS, CapSchedule
+from headrace.demo.layout import FLOORS, MODEL, MODEL_WEIGHTS
 from headrace.demo.report import Arm, Inputs, report
-from headrace.demo.simulated_fleet import FLOORS, MODEL, MODEL_WEIGHTS
 from headrace.demo.tables import print_arm, print_cap_step, print_comparison
 from headrace.demo.watch import Watch
 from headrace.prometheus_process import prometheus_binary

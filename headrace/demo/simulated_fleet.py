@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,47 +10,11 @@ import aiohttp
 import yaml
 
 from headrace.child_process import end, spawn_ready
+from headrace.demo.layout import BACKENDS, MODEL, replicas
 
-MODEL = "llama-3.1-8b"
-SECOND_MODEL = "llama-3.1-8b-support"
-# The second model gets a tenth of the requests: enough to be seen, too little to rule the fleet.
-MODEL_WEIGHTS = {MODEL: 0.9, SECOND_MODEL: 0.1}
-
-_BACKENDS = (("a100", "A100", 3), ("h100", "H100", 3), ("b200", "B200", 2))
-# On all of them, so that it is served as long as one is awake.
-_SECOND_MODEL_BACKEND = "h100"
-FLOORS = {"a100": 0, "h100": 1, "b200": 1}
-"""Backend -> replicas that no cap puts to sleep: each model keeps one that serves it."""
-RATED_WATTS = 3 * 400.0 + 3 * 700.0 + 2 * 1000.0
-"""Of all boards together, as the manufacturer rates them."""
 _PARAMETERS = 8.03e9
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Replica:
-    name: str
-    backend: str
-    accelerator: str
-    gpu_uuid: str
-
-    @property
-    def models(self) -> list[str]:
-        return [MODEL, SECOND_MODEL] if self.backend == _SECOND_MODEL_BACKEND else [MODEL]
-
-
-def _replicas() -> list[_Replica]:
-    return [
-        _Replica(
-            name=f"{backend}-{index}",
-            backend=backend,
-            accelerator=accelerator,
-            gpu_uuid=f"GPU-demo-{backend}-{index}",
-        )
-        for backend, accelerator, count in _BACKENDS
-        for index in range(count)
-    ]
 
 
 class SimulatedFleet:
@@ -122,11 +85,6 @@ class SimulatedFleet:
             return totals
 
 
-def backend_of(replica_name: str) -> str:
-    """The backend of a replica of this fleet."""
-    return replica_name.rpartition("-")[0]
-
-
 def _spec() -> dict[str, Any]:
     """For loadtest.fleet_control."""
     return {
@@ -137,7 +95,7 @@ def _spec() -> dict[str, Any]:
                 "models": replica.models,
                 "gpu_uuid": replica.gpu_uuid,
             }
-            for replica in _replicas()
+            for replica in replicas()
         ]
     }
 
@@ -157,10 +115,10 @@ def _fleet(addresses: dict[str, str]) -> dict[str, Any]:
                         "models": replica.models,
                         "gpu_uuids": [replica.gpu_uuid],
                     }
-                    for replica in _replicas()
+                    for replica in replicas()
                     if replica.backend == backend
                 ],
             }
-            for backend, accelerator, _ in _BACKENDS
+            for backend, accelerator, _ in BACKENDS
         ]
     }

@@ -53,7 +53,7 @@ def print_comparison(console: Console, arms: Sequence[Arm]) -> None:
             f"{compared['policy']} takes {abs(saved):.0%} {'fewer' if saved >= 0 else 'more'} "
             f"joules per token than {compared['against']} (simulated), idle power included."
         )
-    if arms[0].cap is not None:
+    if compared is not None and arms[0].cap is not None:
         console.print(
             f"Policies alone: {arms[-1].policy} has no capper and ran without a cap; idle power of "
             "all 8 boards is charged to both arms. Replicas that the capper put to sleep saved "

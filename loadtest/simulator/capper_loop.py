@@ -248,6 +248,6 @@ def oversubscribed(*, in_band: bool) -> CapperLoop:
         CapperSettings(
             rungs=frozenset({Rung.CLOCKS, Rung.BRAKE}),
             clocks=told,
-            brakes=Brakes(ratio=1.0, after_seconds=5.0, hold_seconds=10.0),
+            brakes=Brakes(ratio=1.0, after_seconds=2.0, hold_seconds=10.0),
         )
     )

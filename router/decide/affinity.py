@@ -117,7 +117,9 @@ class Affinity:
         if not self._settings.affinity:
             return demand
         home = self._home(facts, now_seconds=now_seconds)
-        hashes = salted(facts)
+        hashes, is_adapter = salted(facts), self.adapters.names(facts.model)
+        if not hashes and home is None and not is_adapter:
+            return demand
         near = {}
         for unit in units:
             address = unit.address
@@ -125,12 +127,14 @@ class Affinity:
             cached_tokens = believed_tokens and believed_tokens * self.trust_ratio(
                 address, now_seconds=now_seconds
             )
-            load_seconds = self.adapters.load_seconds(
-                address,
-                facts.model,
-                load_seconds=self._settings.adapter_load_seconds,
-                wait_seconds=demand.mix.output_tokens * unit.backend.objective.tpot_seconds,
-            )
+            load_seconds = 0.0
+            if is_adapter:
+                load_seconds = self.adapters.load_seconds(
+                    address,
+                    facts.model,
+                    load_seconds=self._settings.adapter_load_seconds,
+                    wait_seconds=demand.mix.output_tokens * unit.backend.objective.tpot_seconds,
+                )
             if believed_tokens or load_seconds:
                 near[address] = Nearness(cached_tokens, believed_tokens, load_seconds)
         return demand._replace(

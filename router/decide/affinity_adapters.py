@@ -94,6 +94,10 @@ class Adapters:
         if model in self._names:
             self._replicas[address].use(model)
 
+    def names(self, model: str) -> bool:
+        """Whether a model name is an adapter's."""
+        return model in self._names
+
     def load_seconds(
         self, address: str, model: str, *, load_seconds: float, wait_seconds: float
     ) -> float:

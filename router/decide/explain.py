@@ -12,9 +12,9 @@ class CandidateView:
     """One replica as the decision saw it. Energies are above idle and priced.
 
     Attributes:
-        verdict: "chosen", "unhealthy", "skipped lately", "domain sheds", "outside subset",
-            "dearer", "not committed", or the limit that it would break: "tpot", "ttft", "kv",
-            "slots".
+        verdict: "chosen", "unhealthy", "skipped lately", "stalled", "domain sheds", "outside
+            subset", "dearer", "not committed", or the limit that it would break: "tpot", "ttft",
+            "kv", "slots".
         lateness_ratio: Worst prediction over limit; at most 1 when the guard passes.
         cached_tokens: Prompt tokens that it is predicted to have cached.
     """
@@ -88,6 +88,8 @@ def _view(
         verdict = "unhealthy"
     elif unit.address in question.demand.avoided:
         verdict = "skipped lately"
+    elif unit.address in question.demand.stalled:
+        verdict = "stalled"
     elif unit.address in question.demand.refused:
         verdict = "domain sheds"
     elif unit not in question.eligible:

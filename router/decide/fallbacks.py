@@ -25,7 +25,7 @@ class Fallbacks:
     def of(self, chosen: Unit, question: Question) -> tuple[str, ...]:
         """Addresses to try after `chosen`, best first."""
         demand = question.demand
-        if demand.subset is not None or demand.avoided:
+        if demand.subset is not None or demand.avoided or demand.stalled:
             return self._ranked(chosen, question)
         key = (demand.model, chosen.address)
         kept = self._kept.get(key)

@@ -13,7 +13,7 @@ class PickReason(StrEnum):
 
     COMMITTED = "committed"  # best merit among the committed replicas that pass the guard
     OPENED = "opened"  # the committed were full: the next replica in merit order was opened
-    LEAST_LATE = "least_late"  # no replica keeps the objective: the least late one
+    LEAST_LATE = "least_late"  # no guard passes: least late, or where fewest others are
     DEGRADED = "degraded"  # no telemetry at all: least in flight
     POLICY = "policy"  # a baseline policy's own rule
 

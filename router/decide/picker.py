@@ -25,6 +25,8 @@ from router.decide.pool import Pool, build_groups
 from router.decide.request_facts import RequestFacts, RequestHints
 from router.decide.room import all_full, refused
 from router.decide.settings import DecideSettings
+from router.decide.shares import take_shares
+from router.decide.stalls import Stalls
 from router.decide.unit import Demand, Unit, admits
 from router.decide.workload import Workload
 
@@ -37,6 +39,7 @@ class Picker:
         workload: Estimates of each model's traffic.
         learner: Gains that correct the prior profiles.
         outliers: Replicas that the data plane skipped lately.
+        stalls: Replicas that take requests and end none.
         affinity: Where prompts, sessions and adapters are.
         known_models: Models that are not unknown though they may have no replica now; the shell's.
     """
@@ -66,6 +69,7 @@ class Picker:
         self.workload = Workload(settings)
         self.learner = Learner()
         self.outliers = Outliers()
+        self.stalls = Stalls(settings)
         self.affinity = Affinity(settings)
         self._others = ForeignLoad()
         self.known_models: frozenset[str] = frozenset()
@@ -79,6 +83,7 @@ class Picker:
         if snapshot.fleet is not self._fleet:
             self._adopt(snapshot.fleet)
         self._prices = prices
+        self.stalls.observe(snapshot, now_seconds=now_seconds)
         self.workload.observe(snapshot, now_seconds=now_seconds)
         self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
         mixes = self._mixes(now_seconds=now_seconds)
@@ -122,7 +127,7 @@ class Picker:
             )
             self._commitments[model] = commitment
             pool.committed = commitment.addresses
-            _take_shares(pool, commitment, used)
+            take_shares(pool, commitment, used)
 
     def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
         """Choose a replica and enter the request in the ledger, or refuse.
@@ -136,9 +141,11 @@ class Picker:
         if isinstance(question, Rejection):
             return question
         choice = self._policy(question)
+        if self.stalls.finds(choice.unit.address, now_seconds=now_seconds):
+            return self.pick(facts, now_seconds=now_seconds, draw=draw)
         full = self._settings.hold_when_full and all_full(question)
         if question.demand.sheddable and (full or choice.reason is PickReason.LEAST_LATE):
-            return self._shed(choice, question)
+            return self._shed(question)
         if full:
             return rejections.full(self._settings.retry_after_seconds)
         self._sequence[facts.model] = question.sequence + 1
@@ -170,10 +177,13 @@ class Picker:
             if endpoint in self._units:
                 self.outliers.skipped(endpoint, now_seconds=now_seconds)
         if address in self._units:
+            before = pick.ticket.address
             self.ledger.move(pick.ticket, address, now_seconds=now_seconds)
+            self.stalls.move(pick.ticket, before, now_seconds=now_seconds)
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request, however it ended; False when it was settled before."""
+        self.stalls.settle(ticket, now_seconds=now_seconds)
         return self.ledger.settle(ticket, now_seconds=now_seconds)
 
     # What the shell asks
@@ -220,6 +230,7 @@ class Picker:
         }
         self.ledger.keep_only(frozenset(self._units))
         self.outliers.keep_only(frozenset(self._units))
+        self.stalls.keep_only(frozenset(self._units))
         self.affinity.keep_only(frozenset(self._units), fleet.models())
         self._pools = {
             model: Pool(
@@ -246,7 +257,10 @@ class Picker:
         self._fallbacks.forget()
         for model, pool in self._pools.items():
             pool.groups = build_groups(
-                pool.units, mixes[model], self._settings.swing_deviations, previous=pool.groups
+                self.stalls.spare(pool.units),
+                mixes[model],
+                self._settings.swing_deviations,
+                previous=pool.groups,
             )
 
     def question(
@@ -259,11 +273,7 @@ class Picker:
             return rejections.no_replica(facts.model, retry_after_seconds)
         if pool is None:
             return rejections.model_not_found(facts.model)
-        demand = self.demand(facts, now_seconds)
-        eligible = pool.eligible(demand)
-        if not eligible and demand.avoided:  # better one that may be out of reach than none
-            demand = demand._replace(avoided=frozenset())
-            eligible = pool.eligible(demand)
+        demand, eligible = pool.admit(self.demand(facts, now_seconds))
         if not eligible:
             if demand.refused and pool.eligible(demand._replace(refused=frozenset())):
                 return rejections.refused_by_domain(retry_after_seconds)
@@ -302,6 +312,7 @@ class Picker:
                 now_seconds=now_seconds,
             ),
             avoided=self.outliers.avoided(now_seconds=now_seconds),
+            stalled=self.stalls.addresses,
             prefix_block_hashes=facts.prefix_block_hashes,
         )
 
@@ -317,6 +328,7 @@ class Picker:
             prefill_seconds=unit.fleet_ratio * unit.prefill_seconds(demand),
             now_seconds=now_seconds,
         )
+        self.stalls.enter(ticket, demand, unit, now_seconds=now_seconds)
         unit.send_prompt(demand, now_seconds=now_seconds)
         self.workload.of(facts.model).arrive(
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
@@ -335,9 +347,9 @@ class Picker:
             session=session,
         )
 
-    def _shed(self, choice: Choice, question: Question) -> Rejection:
+    def _shed(self, question: Question) -> Rejection:
         """Refuse; the prompts already queued on the least late replica say when to come back."""
-        free_seconds = choice.unit.account.prefill_free_seconds - question.now_seconds
+        free_seconds = question.least_late().account.prefill_free_seconds - question.now_seconds
         return rejections.shed(max(1.0, free_seconds))
 
     def _commitment_policy(self) -> CommitmentPolicy:
@@ -381,17 +393,3 @@ def _counterfactual(question: Question, chosen: Unit, joules: float) -> Counterf
     if unit is not chosen:
         joules = unit.marginal_joules(question.demand) / unit.price_ratio
     return Counterfactual(unit.address, joules)
-
-
-def _take_shares(pool: Pool, commitment: Commitment, used: dict[str, float]) -> None:
-    """Fill the committed members in merit order and note what each one's share comes to."""
-    remaining = commitment.requests_per_second
-    for group in sorted(
-        pool.groups, key=lambda group: (group.decode_joules_per_token, group.units[0].backend.name)
-    ):
-        for unit in group.units:
-            if unit.address in commitment.addresses and remaining > 0.0:
-                free_ratio = 1.0 - used.get(unit.address, 0.0)
-                taken = min(remaining, free_ratio * group.capacity_requests_per_second)
-                used[unit.address] = 1.0 - free_ratio + taken / group.capacity_requests_per_second
-                remaining -= taken

@@ -12,6 +12,9 @@ from router.decide.outcome import PickReason
 from router.decide.pool import Pool
 from router.decide.unit import Demand, Unit
 
+# Long enough that one replica takes a wave's excess, short enough that a caller still waits.
+_OVERFLOW_SECONDS = 30.0
+
 
 class Choice(NamedTuple):
     """A policy's answer."""
@@ -58,6 +61,36 @@ class Question(NamedTuple):
         """The eligible unit that misses its limits by least."""
         return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
 
+    def overflow(self) -> Unit:
+        """Where a request goes that no guard lets in (docs/decisions/0013-stalled-replicas.md).
+
+        As long as a usual request could be in time somewhere, the margin aside, to the least late.
+        After that it would make others late as well, so it goes where those are fewest: to the
+        replica of least capacity, until that has half a minute of work, and then to the next.
+        """
+        best, demand = self.least_late(), self.demand
+        usual = self._replace(
+            demand=demand._replace(
+                prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
+                ttft_objective_seconds=None,
+                tpot_objective_seconds=None,
+            )
+        )
+        for unit in self.eligible:
+            if usual.lateness(unit) * unit.backend.objective.margin_ratio <= 1.0:
+                return best
+        capacities = {
+            unit.address: group.capacity_requests_per_second
+            for group in self.pool.groups
+            for unit in group.units
+        }
+        room = [
+            unit
+            for unit in self.eligible
+            if unit.running < _OVERFLOW_SECONDS * capacities.get(unit.address, 0.0)
+        ]
+        return min(room, key=lambda unit: (capacities[unit.address], unit.address), default=best)
+
 
 class Policy(Protocol):
     """A picking rule."""
@@ -82,7 +115,7 @@ def dispatch(question: Question) -> Choice:
     if default is None:
         default = _pack(question, lambda unit: unit.address not in committed)
     if default is None:
-        return Choice(question.least_late(), PickReason.LEAST_LATE)
+        return Choice(question.overflow(), PickReason.LEAST_LATE)
     unit = _near(question, default)
     inside = unit.address in committed
     return Choice(unit, PickReason.COMMITTED if inside else PickReason.OPENED)
@@ -93,14 +126,14 @@ def merit_packing(question: Question) -> Choice:
     choice = _pack(question, lambda _: True)
     if choice is not None:
         return Choice(choice, PickReason.POLICY)
-    return Choice(question.least_late(), PickReason.LEAST_LATE)
+    return Choice(question.overflow(), PickReason.LEAST_LATE)
 
 
 def greedy_marginal(question: Question) -> Choice:
     """Least joules added at this very moment, among those that pass the guard."""
     passing = [unit for unit in question.eligible if question.lateness(unit) <= 1.0]
     if not passing:
-        return Choice(question.least_late(), PickReason.LEAST_LATE)
+        return Choice(question.overflow(), PickReason.LEAST_LATE)
     best = min(passing, key=lambda unit: (unit.marginal_joules(question.demand), unit.address))
     return Choice(best, PickReason.POLICY)
 

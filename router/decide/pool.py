@@ -9,6 +9,7 @@ from fleet.profile import Profile
 from router.decide.unit import Demand, Unit
 
 _SENSOR_ERROR_RATIO = 0.05
+_NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +66,20 @@ class Pool:
     def eligible(self, demand: Demand) -> list[Unit]:
         """Units that may be picked for a request."""
         return [unit for unit in self.units if unit.healthy and demand.allows(unit.address)]
+
+    def admit(self, demand: Demand) -> tuple[Demand, list[Unit]]:
+        """The units for a request, and the request less the caution that would leave none.
+
+        Better one that may be out of reach than none, and better that than one that stalls.
+        """
+        eligible = self.eligible(demand)
+        if not eligible and demand.avoided:
+            demand = demand._replace(avoided=_NOBODY)
+            eligible = self.eligible(demand)
+        if not eligible and demand.stalled:
+            demand = demand._replace(stalled=_NOBODY)
+            eligible = self.eligible(demand)
+        return demand, eligible
 
     def in_merit_order(self, demand: Demand) -> list[Group]:
         """The groups, fewest priced joules for this request first."""

@@ -34,6 +34,10 @@ class DecideSettings:
             replica and a dead rack; Envoy tries them one after the other.
         hold_when_full: Refuse with FULL, for the caller to let the request wait, when no replica
             has a batch slot and KV room; else the least late replica queues it.
+        stall_chance: A replica is taken as stalled when a gap between its answers as long as this
+            one would come by chance less often (docs/decisions/0013-stalled-replicas.md); 0: never.
+        stall_min_seconds: No shorter gap counts, whatever the chance: two scrapes, which
+            mostly show by then whether anything is written.
         affinity: Whether cached prompts, sessions and loaded adapters count (docs/affinity.md).
         affinity_blocks: Prompt blocks remembered of all replicas together, about 150 bytes each.
         affinity_sessions: Sessions remembered; the longest unseen is forgotten first.
@@ -57,6 +61,8 @@ class DecideSettings:
     retry_after_seconds: float = 5.0
     max_endpoints: int = 3
     hold_when_full: bool = False
+    stall_chance: float = 1e-6
+    stall_min_seconds: float = 2.0
     affinity: bool = True
     affinity_blocks: int = 1_000_000
     affinity_sessions: int = 100_000

@@ -35,6 +35,7 @@ class Demand(NamedTuple):
         subset: Addresses or hosts the pick is limited to, or None for all.
         avoided: Addresses that the data plane could not reach lately.
         refused: Addresses whose power domain takes no such request now.
+        stalled: Addresses that take requests and end none.
         prefix_block_hashes: See `RequestFacts`.
         near: What it finds where, by address; replicas that are not in it offer nothing special.
         session_home: Where its session was served last, or None.
@@ -53,6 +54,7 @@ class Demand(NamedTuple):
     near: Mapping[str, Nearness] = NOTHING
     session_home: str | None = None
     refused: frozenset[str] = frozenset()
+    stalled: frozenset[str] = frozenset()
 
     def at(self, address: str) -> Nearness:
         """What it finds on a replica."""
@@ -65,12 +67,13 @@ class Demand(NamedTuple):
 
     def allows(self, address: str) -> bool:
         """Whether the subset and its domain admit a replica and it is not to be avoided."""
-        if self.subset is None and not self.avoided and not self.refused:
+        if self.subset is None and not (self.avoided or self.refused or self.stalled):
             return True  # nearly always, and asked of every replica
         return (
             admits(self.subset, address)
             and address not in self.avoided
             and address not in self.refused
+            and address not in self.stalled
         )
 
 

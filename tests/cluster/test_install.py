@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from kube_cluster import KubeError
-from kube_needed import install_needed
+from kube_needed import install_needed, install_own
 from kustomize_subset import CLUSTER_KINDS, rendered
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
@@ -50,11 +50,12 @@ def ordered(objects):
     return sorted(objects.values(), key=lambda obj: first.get(obj["kind"], 2))
 
 
-@pytest.mark.parametrize("folder", [K8S / "base", *OVERLAYS], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", [K8S / "base", K8S / "monitoring", *OVERLAYS], ids=lambda path: path.name
+)
 async def test_every_object_of_a_build_is_accepted(kube, control_plane, namespace, folder):
     objects = rendered(folder, namespace=namespace)
-    (crd,) = (obj for obj in objects.values() if obj["kind"] == "CustomResourceDefinition")
-    await kube.install_crd(crd)
+    await install_own(kube)
     await install_needed(kube, objects.values())
     await accepted(kube, objects, plane=control_plane)
 

@@ -16,7 +16,7 @@ from capper.api.schema import custom_resource_definition
 
 pytestmark = pytest.mark.usefixtures("needs_real_api_server")
 OTHERS = {"argoproj.io", "kustomize.toolkit.fluxcd.io", "kustomize.config.k8s.io"}
-BUILDS = [ROOT / "k8s/overlays" / name for name in ("envoy-gateway", "kserve", "vllm-keda")]
+BUILDS = [ROOT / "k8s" / name for name in ("monitoring", "overlays/kserve", "overlays/vllm-keda")]
 
 
 async def run(line, kubeconfig):

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from headrace.demo.arm import ArmPlan, run_arm
 from headrace.demo.cap_plan import CapSchedule
+from headrace.demo.layout import FLOORS, MODEL_WEIGHTS
 from headrace.demo.report import Inputs, report
-from headrace.demo.simulated_fleet import FLOORS, MODEL_WEIGHTS
 from headrace.demo.tables import print_cap_step
 from loadtest.arrivals import azure_like
 

@@ -7,8 +7,8 @@ from capper.api.translate import policy_of
 from headrace.demo.cap_account import Caps, Seen, cap_account, uncapped
 from headrace.demo.cap_plan import BRAKE, PACING, CapSchedule, cap_document
 from headrace.demo.capping_log import CappingLog, Decision
+from headrace.demo.layout import FLOORS
 from headrace.demo.power_windows import PowerWindow
-from headrace.demo.simulated_fleet import FLOORS
 from loadtest.outcome import FailureKind, RequestOutcome
 
 SCHEDULE = CapSchedule(measure_seconds=2.0, step_seconds=4.0, reaction_seconds=3.0)

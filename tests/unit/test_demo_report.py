@@ -2,7 +2,8 @@
 
 import pytest
 
-from headrace.demo.report import Arm, BackendTotals, Inputs, report
+from headrace.demo.report import Arm, Inputs, report
+from headrace.demo.totals import BackendTotals, backend_totals, joules_saved_by_sleep
 from loadtest.outcome import RequestOutcome, summarise
 
 INPUTS = Inputs(
@@ -63,3 +64,33 @@ def test_no_token_is_no_figure_and_no_crash():
     result = report([arm("a", dynamic_joules=1, tokens=0)], INPUTS)
 
     assert result["arms"][0]["simulated_energy_joules_per_token"] is None
+
+
+def meters(seconds, **idle_joules):
+    replicas = {
+        name.replace("_", "-"): {
+            "finished_requests": int(seconds),
+            "generation_tokens": 100 * int(seconds),
+            "idle_joules": joules,
+            "dynamic_joules": 7.0 * seconds,
+            "busy_seconds": 0.5 * seconds,
+        }
+        for name, joules in idle_joules.items()
+    }
+    fleet = {"idle_joules": sum(idle_joules.values())}
+    return {"simulated_seconds": seconds, "fleet": fleet, "replicas": replicas}
+
+
+def test_idle_watts_are_those_of_boards_awake_and_what_sleep_saved_is_told_beside():
+    start = meters(0.0, a100_0=0.0, a100_1=0.0, h100_0=0.0)
+    step = meters(10.0, a100_0=800.0, a100_1=800.0, h100_0=1200.0)
+    # From then on one A100 sleeps at 50 W.
+    end = meters(30.0, a100_0=2400.0, a100_1=1800.0, h100_0=3600.0)
+
+    totals = backend_totals(start, end, all_awake=(start, step))
+
+    assert {name: one.idle_watts for name, one in totals.items()} == {"a100": 160.0, "h100": 120.0}
+    a100 = totals["a100"]
+    assert (a100.requests, a100.output_tokens, a100.busy_seconds) == (60, 6000, 30.0)
+    assert a100.dynamic_joules == pytest.approx(420.0)
+    assert joules_saved_by_sleep(start, end, totals) == pytest.approx(20.0 * 30.0)

@@ -62,9 +62,7 @@ def test_every_file_is_part_of_a_build():
         used |= {(folder / name).resolve() for name in names}
     files = set(K8S.rglob("*.yaml")) - set((K8S / "examples").glob("*.yaml"))
     assert {short(path) for path in files - used} == set()
-    assert {short(path) for path in COMPONENTS if path not in used} <= {
-        "components/service-monitor",  # for those who have the Prometheus operator
-    }
+    assert {short(path) for path in COMPONENTS if path not in used} == set()
 
 
 @pytest.mark.parametrize("folder", WHOLE, ids=short)
