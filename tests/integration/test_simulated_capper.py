@@ -118,7 +118,8 @@ def test_the_brake_refuses_where_clocks_come_too_late_and_not_where_they_come_at
     _, quick, _ = play("polca-in-band", cap=((0.0, 1500.0),))
     assert late.accounts.brakes > 0
     assert late.shed > 0
-    assert (quick.accounts.brakes, quick.shed) == (0, 0)
+    # It may refuse sheddable requests for a moment, of which there are none here.
+    assert (quick.shed, quick.completed) == (0, quick.requests)
     assert late.completed == late.requests - late.shed
 
 

@@ -10,7 +10,9 @@ from capper.decide.state import TargetState
 from capper.decide.tuning import Freshness
 from capper.decide.workload import view_target
 
-TREE = DomainTree([DomainPolicy(name="fleet", caps=(NamedCap("powerCapLimit", 1000.0),))])
+TREE = DomainTree(
+    [DomainPolicy(name="fleet", caps=(NamedCap(source="powerCapLimit", watts=1000.0),))]
+)
 
 
 def backend(name, *, awake, watts, tokens_per_second):

@@ -37,6 +37,7 @@ def test_a_chat_body_gives_its_facts_without_decoding_the_prompt():
         prompt_bytes=len(b'[{"role":"user","content":"hi"}]'),
         max_output_tokens=7,
         choices=2,
+        body_bytes=len(body),
     )
 
 
