@@ -106,11 +106,17 @@ class _Watch:
         """Whether a reading taken after `since_seconds` shows that nothing is written."""
         return self.still_seconds is not None and self.still_seconds >= since_seconds
 
-    def overdue(self, *, gap_lives: float, min_seconds: float, now_seconds: float) -> bool:
+    def counts_since(self, since_seconds: float) -> bool:
+        """Whether there is a reading taken after `since_seconds`."""
+        return self.counted is not None and self.counted[1] >= since_seconds
+
+    def overdue(
+        self, *, gap_lives: float, min_seconds: float, fresh_seconds: float, now_seconds: float
+    ) -> bool:
         """Whether an end is overdue.
 
-        Without a reading that shows that nothing is written only the due requests count, because
-        bursts of young ones end late, and one end at least must have been seen.
+        Fresh counters must show that nothing is written. Without any only the due requests count,
+        because bursts of young ones end late, and one end at least must have been seen.
         """
         count, gap_seconds = len(self.flights), now_seconds - self.sign_seconds
         if not count or gap_seconds < min_seconds:
@@ -119,7 +125,7 @@ class _Watch:
         due = len(self.due)
         if self.still_seconds is not None:
             due = count if due >= _DUE_SHARE * count else 0
-        elif not self.ends:
+        elif not self.ends or self.counts_since(now_seconds - fresh_seconds):
             return False
         # What has run for long will run for about as long again: the rest of a mixed load.
         age_seconds = now_seconds - self._started_sum / count
@@ -207,7 +213,10 @@ class Stalls:
         if watch is None or watch.began_seconds is not None:
             return False
         if not watch.overdue(
-            gap_lives=self._gap_lives, min_seconds=self._min_seconds, now_seconds=now_seconds
+            gap_lives=self._gap_lives,
+            min_seconds=self._min_seconds,
+            fresh_seconds=self._freshness.fresh_seconds,
+            now_seconds=now_seconds,
         ):
             return False
         watch.began_seconds = watch.sign_seconds

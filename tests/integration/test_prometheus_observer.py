@@ -11,8 +11,11 @@ from telemetry_harness import PrometheusServer, exporters, free_port, until
 from capper.actuators.workloads import Workload
 from capper.api.files import parse
 from capper.api.translate import policy_of
+from capper.decide.loop import decide
 from capper.decide.observation import PowerSource, TargetReading
+from capper.decide.plan import SetMaxReplicas
 from capper.decide.policy import ROOT
+from capper.decide.state import State
 from capper.observe.adapters import Adapters, MetricError, MetricReading
 from capper.observe.observer import PrometheusObserver
 from capper.observe.rules.recordings import GROUP, RECORDINGS
@@ -181,6 +184,10 @@ def test_a_query_that_gives_no_number_says_so_and_is_never_zero_watts(problems, 
     assert told[0].startswith("metrics[0]: `")
     assert told[0].endswith(".")
     assert "\n" not in told[0]
+    policy = policy_of(config_of(query(text), mode="Enforce"))
+    plan = decide(policy, observation, State(), now_seconds=1.7e9, draws={})
+    cuts = [one for one in plan.actions if isinstance(one, SetMaxReplicas) and one.replicas < 2]
+    assert cuts == [], "an outage must not collapse replicas"
 
 
 @pytest.fixture(scope="module")

@@ -114,8 +114,8 @@ def test_replica_bounds_put_engines_to_sleep_and_never_the_last_one():
 
 def test_the_brake_refuses_where_clocks_come_too_late_and_not_where_they_come_at_once():
     slow = ActuatorModel(clock_seconds=(60.0, 60.0))
-    _, late, _ = play("polca", cap=((0.0, 1500.0),), actuators=slow)
-    _, quick, _ = play("polca-in-band", cap=((0.0, 1500.0),))
+    _, late, _ = play("polca", cap=((0.0, 1850.0),), actuators=slow)
+    _, quick, _ = play("polca-in-band", cap=((0.0, 1850.0),))
     assert late.accounts.brakes > 0
     assert late.shed > 0
     # It may refuse sheddable requests for a moment, of which there are none here.

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from loadtest.simulator.arms import arm_plan
+from loadtest.simulator.controllers import CONTROLLERS
 from loadtest.simulator.scenario import Scenario, ScenarioError, parse_scenario
 from loadtest.simulator.scenario_world import world_of
 from loadtest.simulator.worlds import FLEETS, build_fleet
@@ -178,10 +179,7 @@ def test_a_wrong_prior_scales_what_the_router_believes_and_nothing_else():
         ),
         (
             {"control": {"arms": ["luck"]}},
-            (
-                "control.arms: must be among none, max-clock, knee-clock, nvml-cap, "
-                "sleep-unneeded, got 'luck'."
-            ),
+            f"control.arms: must be among none, {', '.join(CONTROLLERS)}, got 'luck'.",
         ),
         (
             {"actuators": {"wake_seconds": [9, 3]}},

@@ -197,12 +197,12 @@ def test_simulated_a_wedged_replica_is_found_and_healthy_ones_never_are(wedged, 
         "loads_requests_per_second": [load],
         "warmup_seconds": 10,
         "window_seconds": 30,
-        "fault_cases": {"wedged": [fault]},
+        "fault_cases": {"fault": [fault] if wedged else []},
         "arms": ["least-request"],
     }
     scenario = parse_scenario(yaml.safe_dump(small), source="small.yaml")
     source = source_of(scenario)
-    point = Point(load_requests_per_second=load, case="wedged" if wedged else "none")
+    point = Point(load_requests_per_second=load, case="fault")
     job = Job(scenario=scenario, source=source, point=point, arm="least-request", seed=0)
     simulation = simulation_of(job)
     simulation.run()
