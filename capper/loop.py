@@ -23,7 +23,7 @@ from capper.external_scaler.allowances import AllowanceBoard, AllowanceHolder
 from capper.operator.acting import Actor, ClockLocks
 from capper.operator.doing import Doing
 from capper.operator.enrolment import Look, look
-from capper.operator.entry import Entry, remembered, skeleton
+from capper.operator.entry import Entry, remembered, skeleton, take_generation
 from capper.operator.journal import Journal
 from capper.operator.leaving import adopt, orphans_of
 from capper.operator.observer import Observer
@@ -150,8 +150,7 @@ class CappingLoop:
                 entry.served = None
             elif entry.served is None:
                 entry.served = ServedBounds(self._workloads, entry.state)
-            entry.config, entry.problems = config, ()
-            entry.generation = config.metadata.generation
+            take_generation(entry, config, known=known is not None)
             self._entries[name] = entry
 
     async def remove(self, document: Mapping[str, Any]) -> None:

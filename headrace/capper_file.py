@@ -7,6 +7,7 @@ from pydantic import AnyHttpUrl, Field, model_validator
 
 from headrace.ext_proc_file import Port
 from headrace.fleet_file import Name, Positive, Section
+from router.extproc.tls import TlsSettings
 
 
 class CapperClusterSection(Section):
@@ -24,6 +25,24 @@ class ExternalScalerSection(Section):
 
     host: str = "127.0.0.1"
     port: Port = 9443
+    secure_serving: bool = False
+    cert_path: Path | None = None
+    cert_reload: bool = True
+    client_ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _secures_what_it_has(self) -> Self:
+        if not self.secure_serving and (self.cert_path or self.client_ca_file):
+            raise ValueError("cert_path and client_ca_file need secure_serving: true")
+        return self
+
+    def tls(self) -> TlsSettings | None:
+        """How the port is secured; None: not at all."""
+        if not self.secure_serving:
+            return None
+        return TlsSettings(
+            folder=self.cert_path, reload=self.cert_reload, client_ca_file=self.client_ca_file
+        )
 
 
 class CapperSection(Section):

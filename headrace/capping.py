@@ -4,12 +4,14 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import grpc
 from prometheus_client import CollectorRegistry
 
 from capper.actuators.local import LocalWorkloads
+from capper.decide.observation import RouterForecast
 from capper.external_scaler.allowances import AllowanceHolder
 from capper.external_scaler.server import ExternalScaler
 from capper.loop import CappingLoop, LoopSettings
@@ -20,11 +22,13 @@ from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
-from headrace.capper_file import CapperSection
+from headrace.capper_file import CapperSection, ExternalScalerSection
 from headrace.capping_files import LocalCapper
-from headrace.capping_inputs import ChosenObserver, forecasts
+from headrace.capping_inputs import ChosenObserver, forecasts, with_waiting
 from headrace.local_fleet import ServedFleet
+from router.admission.demand import WaitingDemand
 from router.decide.picker import Picker
+from router.extproc.tls import CertificateError, Certificates
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS = 2.0
@@ -60,8 +64,18 @@ class Capping:
         picker: Picker,
         clock: Clock,
         registry: CollectorRegistry,
+        waiting: Callable[[], Mapping[str, WaitingDemand]],
     ) -> None:
         """Put the parts together; nothing is opened before start().
+
+        Args:
+            section: Of the serve file.
+            prices: What the router reads.
+            snapshots: The fleet, replicas that sleep included.
+            picker: Its ledger and commitments are what the router knows.
+            clock: Of the process.
+            registry: For metrics.
+            waiting: Requests that wait in the router, by model.
 
         Raises:
             BadInputError: When a configuration file cannot be used.
@@ -70,6 +84,7 @@ class Capping:
         self._prices = prices
         self._snapshots = snapshots
         self._picker = picker
+        self._waiting = waiting
         self._clock = clock
         self._metrics = CapperMetrics(registry, clock)
         self.allowances = AllowanceHolder()
@@ -96,19 +111,10 @@ class Capping:
 
         Raises:
             FleetSourceError: When there is no usable configuration of a cluster.
-            CappingStartError: When the external scaler's address is not to be had.
+            CappingStartError: When the external scaler's address or certificate is of no use.
         """
-        scaler = self._section.external_scaler
-        if scaler is not None:
-            self._scaler = grpc.aio.server()
-            handler = ExternalScaler(self.allowances, self._clock).handler()
-            self._scaler.add_generic_rpc_handlers((handler,))
-            try:
-                address = f"{scaler.host}:{scaler.port}"
-                self.scaler_port = self._scaler.add_insecure_port(address)
-            except RuntimeError as error:
-                raise CappingStartError(f"capper.external_scaler: {error}.") from error
-            await self._scaler.start()
+        if self._section.external_scaler is not None:
+            await self._answer_keda(self._section.external_scaler)
         await self._capper.start()
         self._metrics.watch_leader(self._capper.leads)
 
@@ -119,6 +125,23 @@ class Capping:
         await self._fleet.stop()
         if self._scaler is not None:
             await self._scaler.stop(_STOP_SECONDS)
+
+    async def _answer_keda(self, section: ExternalScalerSection) -> None:
+        server, tls = grpc.aio.server(), section.tls()
+        server.add_generic_rpc_handlers((ExternalScaler(self.allowances, self._clock).handler(),))
+        address = f"{section.host}:{section.port}"
+        try:
+            if tls is None:
+                self.scaler_port = server.add_insecure_port(address)
+            else:
+                credentials = Certificates(tls, self._clock).credentials()
+                self.scaler_port = server.add_secure_port(address, credentials)
+        except CertificateError as error:
+            raise CappingStartError(f"capper.external_scaler: {error}") from error
+        except RuntimeError as error:
+            raise CappingStartError(f"capper.external_scaler: {error}.") from error
+        self._scaler = server
+        await server.start()
 
     def to_dict(self) -> dict[str, Any]:
         """What the loop decided last, by configuration."""
@@ -166,11 +189,19 @@ class Capping:
                 status_seconds=section.status_seconds,
             ),
             allowances=self.allowances,
-            forecasts=lambda: forecasts(self._picker),
+            forecasts=self._forecasts,
             fleet=self._known_fleet,
             listeners=(self._metrics.record,),
         )
         return self.loop
+
+    def _forecasts(self) -> Mapping[str, RouterForecast]:
+        fleet = self._known_fleet()
+        return with_waiting(forecasts(self._picker), fleet, self._waiting(), self._awake)
+
+    def _awake(self, backend: str) -> int:
+        there = self._fleet.replicas(backend)
+        return 0 if there is None else there.awake
 
     def _known_fleet(self) -> Fleet:
         return self._snapshots.current.fleet

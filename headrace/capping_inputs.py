@@ -1,6 +1,7 @@
 """What the capper learns from the router of its process, and from whom it gets watts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from capper.actuators.workloads import Workload
@@ -9,6 +10,8 @@ from capper.decide.observation import Observation, RouterForecast
 from capper.decide.policy import Policy
 from capper.operator.snapshot_observer import SnapshotObserver
 from fleet.clock import Clock
+from fleet.topology import Fleet
+from router.admission.demand import WaitingDemand
 from router.decide.picker import Picker
 
 if TYPE_CHECKING:
@@ -76,3 +79,28 @@ def forecasts(picker: Picker) -> dict[str, RouterForecast]:
         )
         for backend, there in units.items()
     }
+
+
+def with_waiting(
+    known: Mapping[str, RouterForecast],
+    fleet: Fleet,
+    waiting: Mapping[str, WaitingDemand],
+    awake: Callable[[str], int],
+) -> dict[str, RouterForecast]:
+    """The forecasts with those who wait: each of their models' backends needs one replica more.
+
+    Args:
+        known: By backend; one that has no replica for the router is not among them.
+        fleet: The topology, replicas that sleep included: they tell which models they have.
+        waiting: By model.
+        awake: Replicas of a backend that serve or are about to.
+    """
+    found = dict(known)
+    for backend in fleet.backends:
+        models = {model for replica in backend.replicas for model in replica.models}
+        if not any(waiting[model].requests for model in models & waiting.keys()):
+            continue
+        forecast = found.get(backend.name, RouterForecast())
+        needed = max(forecast.demand_replicas or 0, awake(backend.name) + 1)
+        found[backend.name] = replace(forecast, demand_replicas=needed)
+    return found

@@ -17,6 +17,7 @@ from headrace.capping import Capping
 from headrace.serve_file import ServeSection
 from router.admin import AdminServer
 from router.admission.decider import Admission
+from router.admission.demand import WaitingDemand
 from router.admission.metrics import AdmissionCollector
 from router.admission.room_listener import RoomListener
 from router.affinity_metrics import AffinityCollector
@@ -95,6 +96,7 @@ class Service:
                 picker=self.picker,
                 clock=clock,
                 registry=registry,
+                waiting=self._waiting,
             )
         tracing = self._tracing = _tracing(config)
         self.metering = Metering(
@@ -127,6 +129,7 @@ class Service:
         self._kv_events = _kv_events(config, self.picker)
         readiness = Readiness(snapshots)
         self.view = FleetView(fleet=fleet)
+        self._know(self.view)
         self._source = None if source is None else source(clock, registry)
         readiness.remark = self._remark
         metrics = RouterMetrics(
@@ -252,10 +255,18 @@ class Service:
     def _adopt(self, view: FleetView) -> None:
         changed = view.fleet != self.view.fleet
         self.view = view
-        self.picker.known_models = frozenset((*view.fleet.models(), *view.absent_models))
-        self.admission.set_view(view.priorities, view.absent_models)
+        self._know(view)
         if changed:
             self._poller.set_fleet(view.fleet)
+
+    def _know(self, view: FleetView) -> None:
+        """Models whose replicas sleep, or that have none, are not unknown: requests wait."""
+        models = (*view.fleet.models(), *view.absent_models)
+        self.picker.known_models = frozenset(models)
+        self.admission.set_view(view.priorities, models)
+
+    def _waiting(self) -> dict[str, WaitingDemand]:
+        return self.admission.waiting()
 
     def _remark(self) -> str | None:
         """What is to be said of the topology though requests may come."""

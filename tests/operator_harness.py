@@ -17,6 +17,7 @@ from capper.external_scaler.allowances import AllowanceHolder
 from capper.kube.api import KubeApi
 from capper.loop import CappingLoop, LoopSettings
 from capper.operator.cluster import ClusterCapper, ClusterSettings
+from capper.operator.handlers import FINALIZER
 from capper.operator.kube_journal import KubernetesJournal
 from capper.operator.leader import LeaseSettings
 from fleet.price import PriceHolder
@@ -143,14 +144,14 @@ async def capper(path, plant, *, namespace, identity="a", **settings):
 
 
 @contextlib.asynccontextmanager
-async def direct_loop(path, plant, **settings):
+async def direct_loop(path, plant, *, clock=None, **settings):
     """A loop without kopf and lease: the test puts, turns and removes."""
     async with ApiClient(await load_configuration(str(path))) as client:
         api = KubeApi(client)
         yield CappingLoop(
             workloads=KubernetesWorkloads(api),
             observer=plant,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             prices=PriceHolder(),
             journal=KubernetesJournal(api),
             settings=LoopSettings(period_seconds=PERIOD),
@@ -204,3 +205,15 @@ def remembered_state(status):
 
 def unique(name):
     return f"{name}-{uuid.uuid4().hex[:6]}"
+
+
+async def stored(kube, document):
+    """The resource as the loop gets it: guarded, and with what the server fills in."""
+    document["metadata"]["finalizers"] = [FINALIZER]
+    return await kube.create(document)
+
+
+async def again(kube, document):
+    """The resource as it is now."""
+    metadata = document["metadata"]
+    return await config_of(kube, metadata["namespace"], metadata["name"])

@@ -138,6 +138,10 @@ class GpuClocks(ApiModel):
     """Watts above this part of the cap are taken from workloads of low priority (POLCA's T1)."""
     high_ratio: PositiveRatio = 0.89
     """Watts above this part of the cap are taken from all (POLCA's T2)."""
+    deep_ratio: PositiveRatio = 0.95
+    """Only for watts above this part of the cap may clocks go below the knee."""
+    deep_floor_ratio: Ratio = 0.5
+    """And never below this part of the full clock."""
     high_priority: Priority = 1
     """Workloads of at least this priority are touched above `highRatio` only."""
     base_mega_hertz: MegaHertz | None = Field(default=None, alias="baseMHz")

@@ -173,6 +173,8 @@ def _clocks(block: GpuClocks) -> Clocks:
     return Clocks(
         low_ratio=block.low_ratio,
         high_ratio=block.high_ratio,
+        deep_ratio=block.deep_ratio,
+        deep_floor_ratio=block.deep_floor_ratio,
         min_hertz=block.min_mega_hertz * HERTZ_PER_MEGAHERTZ,
         max_hertz=None if highest is None else highest * HERTZ_PER_MEGAHERTZ,
         ramp_up_seconds=block.ramp_up_seconds,

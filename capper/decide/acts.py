@@ -63,8 +63,7 @@ def bound_actions(outcome: Outcome, why: Why) -> list[Action]:
         resume = []  # A cut of a paused target leaves it paused.
     written = one.field
     if one.memory.touched and (bound is None or bound == one.original):
-        if bound == written and bound is not None:
-            return resume  # Another writer put there what would be restored.
+        # Also where another writer has put back the same value: what we keep with the object goes.
         return [RestoreMaxReplicas(one.ref, one.original, why), *resume]
     if bound is None or bound == written:
         return resume

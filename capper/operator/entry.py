@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from capper.api import API_VERSION, KIND
@@ -95,6 +95,19 @@ def state_of(status: Mapping[str, Any]) -> State:
         return from_document(json.loads(status.get("state") or "{}"))
     except (ValueError, TypeError):
         return State()
+
+
+def take_generation(entry: Entry, config: PowerCappingConfig, *, known: bool) -> None:
+    """Follow `config` from now on. A changed spec ends a fight with another writer."""
+    before = entry.generation if known else entry.status.get("observedGeneration")
+    entry.config, entry.problems = config, ()
+    entry.generation = config.metadata.generation
+    if before not in {None, entry.generation}:
+        targets = {
+            ref: replace(one, reverts=0, reverted_seconds=None)
+            for ref, one in entry.state.targets.items()
+        }
+        entry.state = replace(entry.state, targets=targets)
 
 
 def _originals(status: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

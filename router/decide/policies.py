@@ -62,7 +62,7 @@ class Question(NamedTuple):
         return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
 
     def overflow(self) -> Unit:
-        """Where a request goes that no guard lets in (docs/decisions/0013-stalled-replicas.md).
+        """Where a request goes that no guard lets in (docs/decisions/0017-overflow.md).
 
         As long as a usual request could be in time somewhere, the margin aside, to the least late.
         After that it would make others late as well, so it goes where those are fewest: to the

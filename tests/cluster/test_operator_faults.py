@@ -6,6 +6,7 @@ import pytest
 from operator_harness import (
     BOUNDS,
     Plant,
+    again,
     bound_of,
     capper,
     capping,
@@ -17,12 +18,12 @@ from operator_harness import (
     install,
     scaled_object,
     status_of,
+    stored,
 )
 
 from capper.actuators.reading import ORIGINAL
 from capper.api import API_VERSION, KIND
 from capper.kube.kinds import at
-from capper.operator.handlers import FINALIZER
 from capper.operator.leaving import RestoreError
 from capper.operator.report import Outcome
 
@@ -36,17 +37,6 @@ async def keda(kube, namespace):
     await kube.create(deployment(namespace, replicas=4))
     await kube.create(scaled_object(namespace, maxReplicaCount=9))
     return kube
-
-
-async def stored(kube, document):
-    """The resource as the loop gets it: guarded, and with what the server fills in."""
-    document["metadata"]["finalizers"] = [FINALIZER]
-    return await kube.create(document)
-
-
-async def again(kube, document):
-    metadata = document["metadata"]
-    return await kube.get(API_VERSION, KIND, metadata["namespace"], metadata["name"])
 
 
 async def test_killed_at_any_await_a_turn_is_made_good(keda, namespace, kubeconfig):

@@ -1,0 +1,243 @@
+"""Racks for one new replica, best first, with the reason for each. Pure; docs/placement.md."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from capper.decide.heat_budgets import (
+    after_poaching,
+    analog_factors,
+    budgets_watts,
+    nearness_of,
+    recirculation_factors,
+)
+from capper.decide.rack_room import (
+    Feed,
+    Heat,
+    PlacementRules,
+    Rack,
+    Room,
+    drawn_watts,
+    rooms,
+    temperature,
+)
+from fleet.thermal import ThermalModel, cooling_watts, highest_supply_celsius
+
+
+class PlacementPolicy(Enum):
+    """How racks with room are ordered."""
+
+    HEADROOM = "headroom"
+    COOLEST = "coolest"
+    MIN_HR = "minHR"
+    ZBD = "zbd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A rack that can take the replica.
+
+    Attributes:
+        rack: Its name.
+        left_watts: Least that its cap and its domains' leave after the replica.
+        score: Higher is better among racks of one reason: watts, or degrees below 0 for `coolest`.
+        blind: Ranked by headroom alone because its temperature is not known.
+        reason: One sentence.
+        cooling_watts: Cooling of the whole room with the replica there; None: not known.
+    """
+
+    rack: str
+    left_watts: float
+    score: float
+    blind: bool
+    reason: str
+    cooling_watts: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The answer.
+
+    Attributes:
+        choices: Best first; empty: no rack, lift the gate unchanged or wait.
+        excluded: Rack -> why it cannot take the replica.
+        fallback: Why headroom was used instead of the policy; None: the policy was.
+    """
+
+    choices: tuple[Choice, ...]
+    excluded: Mapping[str, str]
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    """Scores by rack; a rack without one is ranked blind, behind all that have one."""
+
+    values: Mapping[str, float]
+    unit: str = ""
+    fallback: str | None = None
+
+
+def rank(
+    policy: PlacementPolicy,
+    racks: Sequence[Rack],
+    feeds: Mapping[str, Feed],
+    *,
+    replica_watts: float,
+    model: ThermalModel | None = None,
+    rules: PlacementRules | None = None,
+) -> Ranking:
+    """Order the racks that have room for one replica.
+
+    Args:
+        policy: How.
+        racks: All racks of the room, each name once.
+        feeds: Domains above them by name.
+        replica_watts: What the replica will draw (95th percentile), above 0.
+        model: Heat recirculation; None: not known.
+        rules: Limits.
+
+    Raises:
+        ValueError: `replica_watts` is not a finite number above 0.
+    """
+    if not (math.isfinite(replica_watts) and replica_watts > 0):
+        raise ValueError(f"replica_watts is {replica_watts}, it must be a finite number above 0")
+    rules = rules or PlacementRules()
+    found, excluded = rooms(racks, feeds, replica_watts=replica_watts, model=model, rules=rules)
+    scores = _scores(policy, racks, found, replica_watts, model, rules)
+
+    def order(room: Room) -> tuple[bool, float, float, float, str]:
+        score = scores.values.get(room.name)
+        return (score is None, -(score or 0.0), -room.left_watts, -room.own_left_watts, room.name)
+
+    choices = tuple(
+        _choice(
+            room,
+            policy,
+            scores,
+            projected_cooling_watts(racks, room.name, replica_watts, model, rules),
+        )
+        for room in sorted(found, key=order)
+    )
+    return Ranking(choices=choices, excluded=excluded, fallback=scores.fallback)
+
+
+def projected_cooling_watts(
+    racks: Sequence[Rack],
+    rack: str,
+    replica_watts: float,
+    model: ThermalModel | None,
+    rules: PlacementRules,
+) -> float | None:
+    """P / CoP(T_sup) of the room with the replica in the rack, at the warmest supply that is safe.
+
+    None without a model of these racks, or while the watts of one of them are unknown.
+    """
+    if model is None or sorted(model.racks) != sorted(one.name for one in racks):
+        return None
+    drawn = {one.name: drawn_watts(one, rules) for one in racks}
+    watts = []
+    for name in model.racks:
+        known = drawn[name]
+        if known is None:
+            return None
+        watts.append(known + (replica_watts if name == rack else 0.0))
+    supply = highest_supply_celsius(model, rack_watts=watts, redline_celsius=rules.redline_celsius)
+    supply = max(rules.min_supply_celsius, min(rules.max_supply_celsius, supply))
+    return cooling_watts(math.fsum(watts), supply_celsius=supply)
+
+
+def _scores(
+    policy: PlacementPolicy,
+    racks: Sequence[Rack],
+    found: Sequence[Room],
+    replica_watts: float,
+    model: ThermalModel | None,
+    rules: PlacementRules,
+) -> _Scores:
+    if policy is PlacementPolicy.HEADROOM:
+        return _headroom(found, None)
+    if policy is PlacementPolicy.COOLEST:
+        inlets = {one.name: temperature(one.inlet, rules) for one in racks}
+        values = {name: -celsius for name, (heat, celsius) in inlets.items() if heat is Heat.KNOWN}
+        return _or_headroom(
+            _Scores(values=values, unit="C"), found, "no inlet temperature is known"
+        )
+    if policy is PlacementPolicy.MIN_HR:
+        if model is None:
+            return _headroom(found, "minHR has no recirculation matrix, given or learned")
+        factors = recirculation_factors(model)
+        lacking = "no rack is in the recirculation matrix"
+    else:
+        outlets = {one.name: temperature(one.outlet, rules) for one in racks}
+        known = {name: celsius for name, (heat, celsius) in outlets.items() if heat is Heat.KNOWN}
+        factors = analog_factors(known) if known else {}
+        lacking = "no outlet temperature is known"
+    left = _under_budget(racks, factors, replica_watts, rules)
+    if policy is PlacementPolicy.ZBD and model is not None:
+        left = after_poaching(left, nearness_of(model))
+    return _or_headroom(_Scores(values=left, unit="W"), found, lacking)
+
+
+def _under_budget(
+    racks: Sequence[Rack],
+    factors: Mapping[str, float],
+    replica_watts: float,
+    rules: PlacementRules,
+) -> dict[str, float]:
+    """Budget less watts drawn and reserved, of racks whose watts and factor are known."""
+    known = []
+    for rack in racks:
+        drawn = drawn_watts(rack, rules)
+        if drawn is not None and rack.name in factors:
+            known.append((rack, drawn))
+    if not known:
+        return {}
+    most = [rack.cap_watts * (1.0 - rules.free_ratio) for rack, _ in known]
+    total = min(math.fsum(drawn for _, drawn in known) + replica_watts, math.fsum(most))
+    budgets = budgets_watts(
+        [factors[rack.name] for rack, _ in known],
+        total_watts=total,
+        least_watts=[0.0] * len(known),
+        most_watts=most,
+    )
+    return {rack.name: budget - drawn for (rack, drawn), budget in zip(known, budgets, strict=True)}
+
+
+def _headroom(found: Sequence[Room], fallback: str | None) -> _Scores:
+    values = {room.name: room.left_watts for room in found}
+    return _Scores(values=values, unit="W", fallback=fallback)
+
+
+def _or_headroom(scores: _Scores, found: Sequence[Room], lacking: str) -> _Scores:
+    if any(room.name in scores.values for room in found):
+        return scores
+    return _headroom(found, lacking)
+
+
+def _choice(
+    room: Room, policy: PlacementPolicy, scores: _Scores, projected_watts: float | None
+) -> Choice:
+    score = scores.values.get(room.name)
+    left = f"{room.left_watts:.0f} W left after the replica"
+    if scores.fallback is not None:
+        reason = f"{left}, by headroom because {scores.fallback}"
+    elif score is None:
+        reason = f"{left}, behind the others because {policy.value} does not know its heat"
+    elif policy is PlacementPolicy.HEADROOM:
+        reason = left
+    elif policy is PlacementPolicy.COOLEST:
+        reason = f"inlet at {-score:.1f} C, {left}"
+    else:
+        side = "under" if score >= 0 else "over"
+        reason = f"{abs(score):.0f} W {side} its {policy.value} budget, {left}"
+    heat_policy = policy is not PlacementPolicy.HEADROOM
+    return Choice(
+        rack=room.name,
+        left_watts=room.left_watts,
+        score=room.left_watts if score is None else score,
+        blind=heat_policy and (score is None or scores.fallback is not None),
+        reason=reason,
+        cooling_watts=projected_watts,
+    )

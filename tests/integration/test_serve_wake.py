@@ -1,0 +1,160 @@
+"""A model that the cap put to sleep: who waits for it wakes a replica, and is served by it."""
+
+import asyncio
+import contextlib
+import logging
+import re
+
+import aiohttp
+import pytest
+import yaml
+from stack_harness import MODEL, OTHER_MODEL, TIMEOUTS, chat_body, fleet_file, replica
+from telemetry_harness import until
+
+from headrace.envoy_command import endpoints
+from headrace.envoy_config import EnvoyPlan, render_bootstrap
+from headrace.envoy_process import EnvoyOptions, EnvoyProcess
+from headrace.fleet_file import load_fleet
+from headrace.serve_file import load_serve
+from headrace.service import Service
+from loadtest.fleet_spec import FleetSpec
+from loadtest.sim_fleet import SimFleet
+
+# grpc.aio's poller is the process's: it would be told of ends of streams on loops long closed.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REPLICAS = (
+    *(replica(f"a100-{n}", "A100", models=(OTHER_MODEL,)) for n in range(2)),
+    *(replica(f"h100-{n}", "H100", models=(MODEL,)) for n in range(2)),
+)
+REPLICA_WATTS = 1000.0
+RISEN = re.compile(
+    r"MaxReplicas: Local/default/(?P<backend>\w+): bound (?:put back|(?P<was>\d) -> (?P<to>\d))"
+)
+
+
+def cap_file(path, watts):
+    def ref(name, floor, priority):
+        limits = {"minReplicas": floor, "priority": priority, "wattsPerReplica": REPLICA_WATTS}
+        return {"kind": "Deployment", "metadata": {"name": name}, **limits}
+
+    pace = {
+        "shedIntervalSeconds": 0.1,
+        "growIntervalSeconds": 0.1,
+        "dwellSeconds": 0,
+        "maxDirectionChanges": 50,
+    }
+    document = {
+        "apiVersion": "powercapping.climatik-project.ai/v1",
+        "kind": "PowerCappingConfig",
+        "metadata": {"name": "fleet-cap"},
+        "spec": {
+            "powerCapLimit": watts,
+            "mode": "Enforce",
+            "scaleObjectRef": [ref("a100", 0, 0), ref("h100", 1, 5)],
+            "safety": pace,
+            "price": {"enabled": False},
+            "brake": {"enabled": False},
+        },
+    }
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+@contextlib.asynccontextmanager
+async def stack(folder):
+    """(service, client of Envoy) on four replicas of two models."""
+    fleet = SimFleet(FleetSpec(replicas=REPLICAS, time_scale=20.0))
+    async with contextlib.AsyncExitStack() as opened:
+        await fleet.start()
+        opened.push_async_callback(fleet.stop)
+        declared = fleet_file(fleet, max_running_requests=256)
+        (folder / "fleet.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
+        cap_file(folder / "cap.yaml", "100kW")
+        socket = folder / "ext_proc.sock"
+        exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
+        serve = {
+            "fleet": "fleet.yaml",
+            "ext_proc": {"unix_socket": str(socket), "drain_seconds": 0},
+            "admin": {"port": 0},
+            "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
+            "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, "sleep": "http"},
+        }
+        (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
+        service = await opened.enter_async_context(Service(*load_serve(folder / "serve.yaml")))
+        plan = EnvoyPlan(
+            endpoints=endpoints(load_fleet(folder / "fleet.yaml")),
+            ext_proc_targets=(f"unix:{socket}",),
+            access_log_path=str(folder / "access.log"),
+            timeouts=TIMEOUTS,
+        )
+        envoy = await opened.enter_async_context(
+            EnvoyProcess(render_bootstrap(plan), EnvoyOptions(log_path=folder / "envoy.log"))
+        )
+        host, port = envoy.listener_address()
+        client = await opened.enter_async_context(aiohttp.ClientSession(f"http://{host}:{port}"))
+        yield service, client
+
+
+def awake(service):
+    backends = [unit.backend.name for unit in service.picker.units()]
+    return backends.count("a100"), backends.count("h100")
+
+
+async def asleep(service, folder):
+    """Lower the cap until one model has no replica; the watts of the fleet then."""
+
+    async def watts():
+        report = service.capping.loop.reports.get("default/fleet-cap")
+        return report and report.plan.domains[0].watts
+
+    await until(watts, seconds=20)
+    cap_file(folder / "cap.yaml", 0.2 * await watts())
+
+    async def one_left():
+        return awake(service) == (0, 1)
+
+    await until(one_left, seconds=20)
+    return await watts()
+
+
+def rises(caplog):
+    """Backends whose bounds rose or were lifted, in order."""
+    said = [RISEN.search(record.getMessage()) for record in caplog.records]
+    return [one["backend"] for one in said if one and (one["to"] is None or one["to"] > one["was"])]
+
+
+@pytest.mark.parametrize("somebody_waits", [True, False])
+async def test_who_waits_wakes_a_replica_within_the_cap(tmp_path, caplog, somebody_waits):
+    caplog.set_level(logging.INFO, "capper.operator.journal")
+    async with stack(tmp_path) as (service, client):
+        watts = await asleep(service, tmp_path)
+        assert OTHER_MODEL in service.admission.models(), "asleep is not unknown"
+        request = None
+        if somebody_waits:
+            body = chat_body(model=OTHER_MODEL)
+            request = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+
+            async def waits():
+                return service.admission.waiting().get(OTHER_MODEL)
+
+            demand = await until(waits, seconds=20)
+            assert (demand.requests, demand.has_replica) == (1, False)
+            forecast = service.capping._forecasts()["a100"]
+            assert forecast.demand_replicas == 1
+            await asyncio.sleep(0.5)
+            assert awake(service) == (0, 1), "the cap comes first, whoever waits"
+        caplog.clear()
+        # Room for one replica more, but not for two.
+        cap_file(tmp_path / "cap.yaml", (watts + 1.3 * REPLICA_WATTS) / 0.83)
+
+        async def has_risen():
+            return rises(caplog)
+
+        first, *_ = await until(has_risen, seconds=20)
+        # The other model's target has the higher priority: it is who waits that turns the order.
+        assert first == ("a100" if somebody_waits else "h100")
+        if request is not None:
+            answer = await asyncio.wait_for(request, 20)
+            assert answer.status == 200
+            assert (await answer.json())["model"] == OTHER_MODEL
+            assert service.admission.waiting() == {}
