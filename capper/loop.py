@@ -14,10 +14,11 @@ from typing import Any
 
 from capper.actuators.workloads import Workloads
 from capper.api.files import InvalidConfigError, parse
+from capper.carbon.watch import CarbonWatch, drawn_of
 from capper.decide.loop import decide
 from capper.decide.observation import Observation, RouterForecast, TargetReading
 from capper.decide.overlap import resolve
-from capper.decide.plan import Plan
+from capper.decide.plan import Condition, ConditionType, Plan
 from capper.decide.policy import Policy
 from capper.external_scaler.allowances import AllowanceBoard, AllowanceHolder
 from capper.operator.acting import Actor, ClockLocks
@@ -122,6 +123,7 @@ class CappingLoop:
         self._listeners = listeners
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, tuple[str, float]] = {}
+        self._carbon = CarbonWatch()
         self._lock = asyncio.Lock()
         self._actor = Actor(workloads, clocks)
         self._doing = Doing(self._actor, journal, clock)
@@ -233,6 +235,14 @@ class CappingLoop:
             return tuple(reports)
 
     async def _observe(self, entry: Entry) -> _Turn:
+        last, spec = self.reports.get(entry.name), entry.config.spec
+        entry.carbon = await self._carbon.look(
+            entry.name,
+            spec.carbon,
+            entry.carbon.memory,
+            drawn_of(spec.power_cap_limit, None if last is None else last.plan),
+            now_seconds=self._clock.epoch_seconds(),
+        )
         found = await look(entry, self._actor.workloads_of(entry))
         adopt(
             entry,
@@ -279,6 +289,10 @@ class CappingLoop:
                 draws=_draws(policy, entry),
             )
             entry.state = replace(plan.state, targets={**plan.state.targets, **orphans})
+            if entry.carbon.unknown:
+                sentence = entry.carbon.unknown.removesuffix(".")  # several are joined later
+                unknown = Condition(ConditionType.CARBON_UNKNOWN, sentence)
+                plan = replace(plan, conditions=(*plan.conditions, unknown))
             plans[entry.name] = plan
         return resolve(plans)
 

@@ -119,7 +119,8 @@ def grow(
 
     P + reservations + watts of the replicas granted so far and of this one + the free part of the
     cap must stay within the cap, in every domain on the way. In Watch one more, from Restrict none.
-    Where the watts of one more are unknown the band alone decides, one at a time.
+    Where the watts of one more are unknown it is one more in Watch, and below it what fits when
+    each replica takes an even part of all watts there are, one at least.
 
     Args:
         workloads: Targets.
@@ -136,7 +137,10 @@ def grow(
     for one in workloads:
         open_domains.take(one, one.coming * (one.next_watts or 0.0))
     granted = {one.ref: 0 for one in workloads}
-    limits = {one.ref: _growth_limit(one, bands.get(one.ref, Band.NORMAL)) for one in workloads}
+    guesses = _guessed_growth(workloads, budgets, free_ratio)
+    limits = {
+        one.ref: _growth_limit(one, bands.get(one.ref, Band.NORMAL), guesses) for one in workloads
+    }
     closed: set[str] = set()
     waiting = sorted(ranked(workloads), key=lambda one: not one.wants_more)
     while waiting:
@@ -165,12 +169,31 @@ def _full(left: Mapping[str, float], one: Workload) -> set[str]:
     }
 
 
-def _growth_limit(one: Workload, band: Band) -> int:
+def _guessed_growth(
+    workloads: Sequence[Workload], budgets: Mapping[str, Budget], free_ratio: float
+) -> dict[str, int]:
+    """For targets whose watts are unknown: how many more of them fit by an even share."""
+    unknown = [one for one in workloads if one.next_watts is None]
+    guesses = {one.ref: UNBOUNDED_GROWTH for one in unknown}
+    for name, budget in budgets.items():
+        replicas = sum((one.current or 0) * one.shares.get(name, 0.0) for one in workloads)
+        inside = [one for one in unknown if one.shares.get(name, 0.0) > 0.0]
+        spare = budget.cap_watts * (1.0 - free_ratio) - budget.watts - budget.reserved_watts
+        # Those who are unknown share what is spare; nobody sees the others grow.
+        part = budget.watts * len(inside)
+        fits = spare * replicas / part if part > 0.0 else float(UNBOUNDED_GROWTH)
+        count = max(1, math.floor(min(fits, UNBOUNDED_GROWTH) + _WHOLE)) if replicas else 1
+        for one in inside:
+            guesses[one.ref] = min(guesses[one.ref], count)
+    return guesses
+
+
+def _growth_limit(one: Workload, band: Band, guesses: Mapping[str, int]) -> int:
     if one.current is None or band >= Band.RESTRICT:
         return 0
     room = UNBOUNDED_GROWTH if one.ceiling is None else max(0, one.ceiling - one.current)
     room = min(room, _MAX_GROWTH)
-    return min(room, 1) if band is Band.WATCH or one.next_watts is None else room
+    return min(room, 1 if band is Band.WATCH else guesses.get(one.ref, room))
 
 
 def _segments(

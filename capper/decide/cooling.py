@@ -13,6 +13,8 @@ from capper.decide.rack_room import Heat, PlacementRules, Rack, drawn_watts, tem
 from fleet.thermal import AIR_JOULES_PER_M3_KELVIN, ThermalModel, highest_supply_celsius
 
 _SECONDS_PER_MINUTE = 60.0
+# A capper that was away has not watched the room: it goes on as if one turn had passed.
+_LONGEST_TURN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +127,9 @@ def next_set_point(
             model, rack_watts=[watts[name] for name in model.racks], redline_celsius=redline
         )
         target = min(target, expected)
-    elapsed_seconds = 0.0 if before is None else max(0.0, now_seconds - before.set_seconds)
-    rise = limits.ramp_celsius_per_minute * elapsed_seconds / _SECONDS_PER_MINUTE
+    turn_seconds = 0.0 if before is None else max(0.0, now_seconds - before.set_seconds)
+    turn_seconds = min(turn_seconds, _LONGEST_TURN_SECONDS)
+    rise = limits.ramp_celsius_per_minute * turn_seconds / _SECONDS_PER_MINUTE
     bounded = min(target, present + rise, limits.max_supply_celsius)
     return SetPoint(
         supply_celsius=max(limits.min_supply_celsius, bounded),

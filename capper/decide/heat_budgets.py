@@ -46,13 +46,15 @@ def recirculation_factor(reference: HeatRun, loaded: HeatRun) -> float | None:
 def recirculation_factors(model: ThermalModel) -> dict[str, float]:
     """HRF of every rack from D, for one air flow through all racks and up to its common factor.
 
-    Adding w watts in rack j warms all inlets together by w sum_i D_ij: HRF_j ~ 1 / sum_i D_ij.
+    Adding w watts in rack j warms all inlets together by w sum_i D_ij: HRF_j ~ 1 / sum_i D_ij, here
+    1 for the rack that sends most and 1000 at most.
     """
     sums = [math.fsum(column) for column in zip(*model.recirculation_kelvin_per_watt, strict=True)]
-    least = max(sums) * _LEAST_RECIRCULATED_RATIO
+    most = max(sums)
+    least = most * _LEAST_RECIRCULATED_RATIO
     if least <= 0.0:
         return dict.fromkeys(model.racks, 1.0)
-    return {rack: 1.0 / max(least, sent) for rack, sent in zip(model.racks, sums, strict=True)}
+    return {rack: most / max(least, sent) for rack, sent in zip(model.racks, sums, strict=True)}
 
 
 def budgets_watts(
@@ -118,7 +120,7 @@ def after_poaching(
         nearness: From 0 (far) to 1, by (rack over, neighbour); a missing pair is 0.
     """
     spare = {rack: max(0.0, watts) for rack, watts in left_watts.items()}
-    given = dict.fromkeys(left_watts, 0.0)
+    given: dict[str, list[float]] = {rack: [] for rack in left_watts}
     for over, watts in left_watts.items():
         if watts >= 0.0:
             continue
@@ -126,9 +128,9 @@ def after_poaching(
         pull = math.fsum(pulls.values())
         if pull > 0.0:
             for rack, one in pulls.items():
-                given[rack] += -watts * one / pull
+                given[rack].append(-watts * one / pull)
     return {
-        rack: watts - min(given[rack], spare[rack]) if watts > 0.0 else watts
+        rack: watts - min(math.fsum(given[rack]), spare[rack]) if watts > 0.0 else watts
         for rack, watts in left_watts.items()
     }
 

@@ -75,7 +75,6 @@ class _Scores:
     """Scores by rack; a rack without one is ranked blind, behind all that have one."""
 
     values: Mapping[str, float]
-    unit: str = ""
     fallback: str | None = None
 
 
@@ -86,6 +85,7 @@ def rank(
     *,
     replica_watts: float,
     model: ThermalModel | None = None,
+    factors: Mapping[str, float] | None = None,
     rules: PlacementRules | None = None,
 ) -> Ranking:
     """Order the racks that have room for one replica.
@@ -96,6 +96,8 @@ def rank(
         feeds: Domains above them by name.
         replica_watts: What the replica will draw (95th percentile), above 0.
         model: Heat recirculation; None: not known.
+        factors: Heat recirculation factors by rack from measured runs, above 0
+            (`recirculation_factor`), for minHR; None: those of the model.
         rules: Limits.
 
     Raises:
@@ -105,7 +107,17 @@ def rank(
         raise ValueError(f"replica_watts is {replica_watts}, it must be a finite number above 0")
     rules = rules or PlacementRules()
     found, excluded = rooms(racks, feeds, replica_watts=replica_watts, model=model, rules=rules)
-    scores = _scores(policy, racks, found, replica_watts, model, rules)
+    if factors is None and model is not None:
+        factors = recirculation_factors(model)
+    if policy is PlacementPolicy.HEADROOM:
+        scores = _headroom(found, None)
+    elif policy is PlacementPolicy.COOLEST:
+        scores = _coolest(racks, found, rules)
+    elif policy is PlacementPolicy.MIN_HR:
+        left = _under_budget(racks, factors or {}, replica_watts, rules)
+        scores = _or_headroom(left, "minHR has no recirculation matrix or factors", found)
+    else:
+        scores = _zbd(racks, found, replica_watts, model, rules)
 
     def order(room: Room) -> tuple[bool, float, float, float, str]:
         score = scores.values.get(room.name)
@@ -148,36 +160,26 @@ def projected_cooling_watts(
     return cooling_watts(math.fsum(watts), supply_celsius=supply)
 
 
-def _scores(
-    policy: PlacementPolicy,
+def _coolest(racks: Sequence[Rack], found: Sequence[Room], rules: PlacementRules) -> _Scores:
+    inlets = {one.name: temperature(one.inlet, rules) for one in racks}
+    values = {name: -celsius for name, (heat, celsius) in inlets.items() if heat is Heat.KNOWN}
+    return _or_headroom(values, "no inlet temperature is known", found)
+
+
+def _zbd(
     racks: Sequence[Rack],
     found: Sequence[Room],
     replica_watts: float,
     model: ThermalModel | None,
     rules: PlacementRules,
 ) -> _Scores:
-    if policy is PlacementPolicy.HEADROOM:
-        return _headroom(found, None)
-    if policy is PlacementPolicy.COOLEST:
-        inlets = {one.name: temperature(one.inlet, rules) for one in racks}
-        values = {name: -celsius for name, (heat, celsius) in inlets.items() if heat is Heat.KNOWN}
-        return _or_headroom(
-            _Scores(values=values, unit="C"), found, "no inlet temperature is known"
-        )
-    if policy is PlacementPolicy.MIN_HR:
-        if model is None:
-            return _headroom(found, "minHR has no recirculation matrix, given or learned")
-        factors = recirculation_factors(model)
-        lacking = "no rack is in the recirculation matrix"
-    else:
-        outlets = {one.name: temperature(one.outlet, rules) for one in racks}
-        known = {name: celsius for name, (heat, celsius) in outlets.items() if heat is Heat.KNOWN}
-        factors = analog_factors(known) if known else {}
-        lacking = "no outlet temperature is known"
+    outlets = {one.name: temperature(one.outlet, rules) for one in racks}
+    known = {name: celsius for name, (heat, celsius) in outlets.items() if heat is Heat.KNOWN}
+    factors = analog_factors(known) if known else {}
     left = _under_budget(racks, factors, replica_watts, rules)
-    if policy is PlacementPolicy.ZBD and model is not None:
+    if model is not None:
         left = after_poaching(left, nearness_of(model))
-    return _or_headroom(_Scores(values=left, unit="W"), found, lacking)
+    return _or_headroom(left, "no outlet temperature is known", found)
 
 
 def _under_budget(
@@ -206,14 +208,13 @@ def _under_budget(
 
 
 def _headroom(found: Sequence[Room], fallback: str | None) -> _Scores:
-    values = {room.name: room.left_watts for room in found}
-    return _Scores(values=values, unit="W", fallback=fallback)
+    return _Scores(values={room.name: room.left_watts for room in found}, fallback=fallback)
 
 
-def _or_headroom(scores: _Scores, found: Sequence[Room], lacking: str) -> _Scores:
-    if any(room.name in scores.values for room in found):
-        return scores
-    return _headroom(found, lacking)
+def _or_headroom(values: Mapping[str, float], lacking: str, found: Sequence[Room]) -> _Scores:
+    if any(room.name in values for room in found):
+        return _Scores(values=values)
+    return _headroom(found, lacking if found else None)
 
 
 def _choice(

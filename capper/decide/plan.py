@@ -153,6 +153,7 @@ class ConditionType(StrEnum):
     SENSOR_IMPLAUSIBLE = "SensorImplausible"
     CAP_UNREACHABLE = "CapUnreachable"
     SLOW_ACTUATORS = "SlowActuators"
+    CARBON_UNKNOWN = "CarbonUnknown"
 
 
 class Condition(NamedTuple):

@@ -12,6 +12,8 @@ from fleet.thermal import ThermalModel
 _SLACK = 1e-9
 # More than twice what its breaker carries is no rack's draw.
 _LARGEST_CAP_RATIO = 2.0
+# Clocks of one site differ by less; a sample from further ahead is from no clock.
+_CLOCK_SKEW_SECONDS = 5.0
 _COLDEST_CELSIUS, _HOTTEST_CELSIUS = 0.0, 120.0
 
 
@@ -173,7 +175,9 @@ def _heat_reasons(rack: Rack, rules: PlacementRules) -> list[str]:
     if known is Heat.UNUSABLE:
         return [f"the inlet temperature of rack {rack.name} is stale or impossible"]
     limit = rack.max_inlet_celsius
-    if known is Heat.KNOWN and limit is not None and celsius > limit:
+    if known is Heat.ABSENT and limit is not None:
+        return [f"rack {rack.name} has a limit of {limit:.1f} C and no inlet temperature"]
+    if limit is not None and celsius > limit:
         return [f"rack {rack.name} takes in {celsius:.1f} C, its limit is {limit:.1f} C"]
     return []
 
@@ -190,7 +194,7 @@ def _spread_reasons(
         return []
     sender = model.racks.index(rack.name)
     reasons = []
-    for other in racks:
+    for other in sorted(racks, key=lambda one: one.name):
         known, celsius = temperature(other.inlet, rules)
         limit = other.max_inlet_celsius
         if known is not Heat.KNOWN or limit is None or other.name not in model.racks:
@@ -206,5 +210,6 @@ def _spread_reasons(
 def _fresh(sample: Sample | None, stale_after_seconds: float) -> float | None:
     if sample is None or sample.value is None or not math.isfinite(sample.value):
         return None
-    # Written so that an age that is no number is not fresh; clocks differ by a few seconds.
-    return sample.value if -5.0 <= sample.age_seconds <= stale_after_seconds else None  # noqa: PLR2004 - a literal with its reason in the line above
+    # Written so that an age that is no number is not fresh.
+    fresh = -_CLOCK_SKEW_SECONDS <= sample.age_seconds <= stale_after_seconds
+    return sample.value if fresh else None

@@ -38,7 +38,7 @@ async def look(entry: Entry, workloads: Workloads) -> Look:
     lost: list[str] = []
     selected = await _selected(entry, workloads, lost)
     complete = not lost
-    policy = policy_of(entry.config, enrolled=selected)
+    policy = policy_of(entry.config, enrolled=selected, root_caps=entry.carbon.caps)
     gate = asyncio.Semaphore(_READS_AT_ONCE)
     found = await asyncio.gather(*(_read(gate, workloads, one.ref) for one in policy.targets))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from capper.api import API_VERSION, KIND
 from capper.api.config import Metadata, PowerCappingConfig, Spec
+from capper.carbon.caps import CarbonLook, memory_from
 from capper.decide.document import from_document
 from capper.decide.policy import Mode, TargetPolicy
 from capper.decide.state import State
@@ -32,6 +33,7 @@ class Entry:
         status: Document as last written or read.
         actions: Newest first, for status.
         told: Subject -> last sentence that was told of it, so that nothing is told twice.
+        carbon: What carbon said last.
         served: Bounds that are told to KEDA instead of written; None: they are written.
     """
 
@@ -47,6 +49,7 @@ class Entry:
         default_factory=lambda: deque(maxlen=_REMEMBERED_ACTIONS)
     )
     told: dict[str, str] = field(default_factory=dict)
+    carbon: CarbonLook = field(default_factory=CarbonLook)
     served: ServedBounds | None = None
 
     @property
@@ -66,6 +69,7 @@ def remembered(config: PowerCappingConfig, status: Mapping[str, Any]) -> Entry:
         config=config,
         generation=config.metadata.generation,
         state=state_of(status),
+        carbon=CarbonLook(memory=memory_from(_memory(status).get("carbon"))),
         originals=dict(_originals(status)),
         refs={
             one["ref"]: one["actuationTarget"]
@@ -91,10 +95,15 @@ def skeleton(document: Mapping[str, Any]) -> PowerCappingConfig:
 
 def state_of(status: Mapping[str, Any]) -> State:
     """The memory that a status holds; an empty one where it is damaged."""
+    return from_document(_memory(status))
+
+
+def _memory(status: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return from_document(json.loads(status.get("state") or "{}"))
+        found = json.loads(status.get("state") or "{}")
     except (ValueError, TypeError):
-        return State()
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def take_generation(entry: Entry, config: PowerCappingConfig, *, known: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from capper.actuators.workloads import Trouble, Workload
 from capper.api.status import Condition, DomainStatus, SavedOriginal, Status, TargetStatus
+from capper.carbon.caps import CarbonMemory, memory_document
 from capper.decide.document import to_document
 from capper.decide.plan import TargetDecision
 from capper.decide.policy import Mode
@@ -48,6 +49,8 @@ def status_document(
         effective_cap_watts=None if root is None else root.cap_watts,
         cap_reason="" if root is None else root.cap_source,
         band="" if root is None else root.band.name.capitalize(),
+        carbon_grams_per_kilowatt_hour=entry.carbon.grams_per_kilowatt_hour,
+        emitted_grams=entry.carbon.emitted_grams,
         next_change_time=None if next_seconds is None else rfc3339(next_seconds),
         conditions=conditions(entry, _holding(entry, found, report, problems), now_seconds),
         targets=tuple(_target(one, found, report) for one in plan.targets),
@@ -73,7 +76,10 @@ def memory_of(entry: Entry) -> dict[str, Any]:
         SavedOriginal(target=ref, field=ORIGINAL_FIELD, value=value).model_dump(by_alias=True)
         for ref, value in sorted(entry.originals.items())
     ]
-    state = json.dumps(to_document(entry.state), separators=(",", ":"))
+    memory = to_document(entry.state)
+    if entry.carbon.memory != CarbonMemory():
+        memory["carbon"] = memory_document(entry.carbon.memory)
+    state = json.dumps(memory, separators=(",", ":"))
     return {"originals": originals, "state": state}
 
 

@@ -71,12 +71,13 @@ class CarbonClient:
                 retry_after = answer.headers.get("Retry-After")
         except TimeoutError as error:
             raise FeedError(
-                FeedFailure.TIMEOUT, f"{self._source} did not answer within {self._timeout.total} s."
+                FeedFailure.TIMEOUT,
+                f"{self._source} did not answer within {self._timeout.total} s.",
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            words = self._clean(str(error) or type(error).__name__)
+            cause = self._clean(str(error) or type(error).__name__)
             raise FeedError(
-                FeedFailure.UNREACHABLE, f"{self._source} cannot be reached: {words}."
+                FeedFailure.UNREACHABLE, f"{self._source} cannot be reached: {cause}."
             ) from error
         if status != 200:  # noqa: PLR2004 - HTTP's OK
             wait = wait_seconds(retry_after, now_epoch_seconds=now_epoch_seconds)
@@ -85,6 +86,12 @@ class CarbonClient:
             raise FeedError(
                 FeedFailure.MALFORMED,
                 f"{self._source}: the answer is longer than {_MAX_BODY_BYTES} bytes.",
+            )
+        words = error_words(body)
+        if words is not None:
+            raise FeedError(
+                FeedFailure.ERROR_BODY,
+                f"{self._source} answered with an error: {self._clean(words)}.",
             )
         return body
 

@@ -13,32 +13,35 @@ _Answer = TypeVar("_Answer")
 class _ErrorBody(msgspec.Struct):
     error: Any = None
     message: Any = None
+    data: Any = None
+    zone: Any = None
+    token: Any = None
 
 
 def decoded(body: bytes, form: type[_Answer], source: str) -> _Answer:
     """The answer in its documented form.
 
     Raises:
-        FeedError: It is an error in spite of its status, or has another form.
+        FeedError: It has another form.
     """
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        words = error_words(body)
-        if words is not None:
-            raise FeedError(
-                FeedFailure.ERROR_BODY, f"{source} answered with an error: {words}."
-            ) from error
         raise FeedError(
             FeedFailure.MALFORMED, f"{source}: the answer has not the documented form: {error}."
         ) from error
 
 
 def error_words(body: bytes) -> str | None:
-    """What a JSON body says under `error` or `message`; None: neither is there."""
+    """What a JSON body says under `error` or `message`; None: neither is there, or it is an answer.
+
+    Answers are told by their `data`, `zone` or `token`.
+    """
     try:
         found = msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if any(part is not None for part in (found.data, found.zone, found.token)):
         return None
     said = found.error if found.error is not None else found.message
     if isinstance(said, dict):

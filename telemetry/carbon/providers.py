@@ -13,9 +13,7 @@ from telemetry.carbon.slots import IntensityKind
 
 UK_URL = "https://api.carbonintensity.org.uk"
 ELECTRICITY_MAPS_URL = "https://api.electricitymaps.com/v3"
-PLAN_REFUSALS = frozenset(
-    {FeedFailure.UNAUTHORIZED, FeedFailure.FORBIDDEN, FeedFailure.WRONG_ZONE}
-)
+PLAN_REFUSALS = frozenset({FeedFailure.UNAUTHORIZED, FeedFailure.FORBIDDEN, FeedFailure.WRONG_ZONE})
 """A part of an API that a plan does not include is answered with any of these."""
 PLAN_SECONDS = 86_400.0
 """What a plan refused is asked again after a day: plans change rarely."""

@@ -6,6 +6,7 @@ from telemetry.carbon.slots import IntensityKind, IntensitySlot, overlaid
 
 SKEW_SECONDS = 120.0
 """Clocks of two machines may differ so much without a word: the first slot begins that early."""
+_WEEK_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,10 @@ def joined(new: Published, old: Published) -> Published:
     """`new`; where it lacks something, what `old` said of the times that `new` is silent about."""
     if new.missing is None:
         return new
-    return replace(new, slots=overlaid(new.slots, old.slots))
+    kept = windowed(
+        old.slots, now_epoch_seconds=new.fetched_epoch_seconds, ahead_seconds=_WEEK_SECONDS
+    )
+    return replace(new, slots=overlaid(new.slots, kept))
 
 
 def windowed(

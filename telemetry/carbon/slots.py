@@ -10,7 +10,8 @@ from itertools import pairwise
 from telemetry.carbon.failures import FeedError, FeedFailure
 
 MAX_GRAMS_PER_KILOWATT_HOUR = 5000.0
-"""More than any fuel emits (oil shale, the dirtiest, stays near 1500): a value above is an error."""
+"""More than any fuel emits (the dirtiest stay below 2000): a value above is an error."""
+_LONGEST_SLOT_SECONDS = 86_400.0
 
 
 class IntensityKind(StrEnum):
@@ -69,10 +70,10 @@ def slots_of(
 ) -> tuple[tuple[IntensitySlot, ...], int]:
     """(slots in the order of time and without overlap, values left out as impossible).
 
-    A slot ends where its point says, else one step later, and never behind the next point. A point
-    without a value is a gap. The step is the most common distance of the points, and
-    `step_seconds` where there is only one. Points may come in any order; the same one twice counts
-    once.
+    A slot ends where its point says, else one step later, never behind the next point and never
+    after more than a day. A point without a value is a gap. The step is the most common distance of
+    the points, and `step_seconds` where there is only one. Points may come in any order; the same
+    one twice counts once.
 
     Raises:
         FeedError: Two values for one time, or no usable value at all.
@@ -87,7 +88,7 @@ def slots_of(
             refused += point.grams_per_kilowatt_hour is not None
             continue
         start, end = point.start_epoch_seconds, point.end_epoch_seconds
-        end = start + step if end is None else end
+        end = min(start + step if end is None else end, start + _LONGEST_SLOT_SECONDS)
         if index + 1 < len(known):
             end = min(end, known[index + 1].start_epoch_seconds)
         if end > start:

@@ -48,25 +48,23 @@ class WattTime:
     async def fetch(self, *, now_epoch_seconds: float) -> Published:
         """Measured and forecast figures; one that the account may not see costs only itself."""
         now = now_epoch_seconds
+        await self._login_if_due(now)
         hour = {"start": minute_text(now - _HISTORY_SECONDS), "end": minute_text(now)}
-        forecast = await self._points("forecast", {"horizon_hours": self._horizon}, now)
-        if isinstance(forecast, FeedError) and forecast.reason not in PLAN_REFUSALS:
+        ahead, error = await self._points("forecast", {"horizon_hours": self._horizon}, now)
+        if error is not None and error.reason not in PLAN_REFUSALS:
             # Down, or out of quota: a second question would be no better and not polite.
-            raise forecast
-        measured = await self._points("historical", hour, now)
-        errors = [it for it in (forecast, measured) if isinstance(it, FeedError)]
-        forecast = None if isinstance(forecast, FeedError) else forecast
-        measured = None if isinstance(measured, FeedError) else measured
-        if forecast is None and measured is None:
-            raise errors[0]
-        made = wire.combined(measured, forecast)
-        if not errors:
-            return made
-        what = "forecast" if forecast is None else "measured figure"
+            raise error
+        measured, other_error = await self._points("historical", hour, now)
+        first_error = error or other_error
+        if first_error is None:
+            return wire.combined(measured, ahead)
+        if ahead is None and measured is None:
+            raise first_error
+        what = "forecast" if ahead is None else "measured figure"
         return replace(
-            made,
-            missing=f"There is no {what}: {errors[0]}",
-            wait_seconds=errors[0].wait_seconds,
+            wire.combined(measured, ahead),
+            missing=f"There is no {what}: {first_error}",
+            wait_seconds=first_error.wait_seconds,
         )
 
     async def aclose(self) -> None:
@@ -75,39 +73,38 @@ class WattTime:
 
     async def _points(
         self, what: str, parameters: Mapping[str, str], now: float
-    ) -> Published | FeedError:
+    ) -> tuple[Published, None] | tuple[None, FeedError]:
         try:
             body = await self._get(
                 f"/v3/{what}",
                 {"region": self._region, "signal_type": "co2_moer", **parameters},
                 now,
             )
-            return wire.parse_points(
+            found = wire.parse_points(
                 body, region=self._region, estimated=what == "forecast", now_epoch_seconds=now
             )
         except FeedError as error:
-            return error
+            return None, error
+        return found, None
 
     async def _get(self, path: str, parameters: Mapping[str, str], now: float) -> bytes:
         """With a token that should hold; if it does not, once more with a new one."""
-        fresh = await self._login_if_due(now)
         try:
             return await self._asked(path, parameters, now)
         except FeedError as error:
-            if error.reason is not FeedFailure.UNAUTHORIZED or fresh:
+            if error.reason is not FeedFailure.UNAUTHORIZED or self._token_epoch_seconds == now:
                 raise
         self._token = None
         await self._login_if_due(now)
         return await self._asked(path, parameters, now)
 
-    async def _login_if_due(self, now: float) -> bool:
-        """Whether a token was fetched; a clock that was stepped back counts as run out."""
+    async def _login_if_due(self, now: float) -> None:
+        """A clock that was stepped back counts as run out."""
         if self._token is not None and 0.0 <= now - self._token_epoch_seconds < TOKEN_SECONDS:
-            return False
+            return
         body = await self._client.get("/login", headers=self._basic, now_epoch_seconds=now)
         self._token = wire.parse_login(body)
         self._token_epoch_seconds = now
-        return True
 
     async def _asked(self, path: str, parameters: Mapping[str, str], now: float) -> bytes:
         return await self._client.get(

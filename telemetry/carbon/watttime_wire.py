@@ -5,7 +5,7 @@ minutes, and say their region and unit in `meta`.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,7 +27,7 @@ class _Meta(msgspec.Struct):
     region: str
     units: str
     signal_type: str = _SIGNAL
-    data_point_period_seconds: float = 300.0
+    data_point_period_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
 
 
 class _Row(msgspec.Struct):
@@ -113,4 +113,7 @@ def _grams(value: Any) -> object:
     """Pounds per MWh to grams per kWh; what is no number stays as it is, to be refused."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    return value * GRAMS_PER_KILOWATT_HOUR
+    try:
+        return value * GRAMS_PER_KILOWATT_HOUR
+    except OverflowError:  # JSON's integers have no bound
+        return value

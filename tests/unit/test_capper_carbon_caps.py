@@ -1,0 +1,194 @@
+"""Carbon blocks of configurations: which caps they give, when they are silent, what files say."""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capper.api.environment_blocks import Carbon, CarbonProvider
+from capper.carbon.caps import (
+    CarbonMemory,
+    Drawn,
+    is_off,
+    look_at,
+    memory_document,
+    memory_from,
+)
+from capper.carbon.providers import IntensityError, provider_of
+from capper.carbon.watch import CarbonWatch
+from capper.decide.carbon import CarbonState, Slot
+
+HOUR, DAY = 3600.0, 86_400.0
+MONDAY = 4 * DAY  # 1970-01-05
+DRAWN = Drawn(cap_watts=1000.0, watts=800.0, floor_watts=200.0)
+SCHEDULE = {"minCapWatts": 400, "maxCapWatts": 1000}
+UNKNOWN = "the provider says nothing of this hour."
+
+
+def carbon_of(**block):
+    provider = {"type": "Static", "gramsPerKilowattHour": 100}
+    return Carbon.model_validate({"provider": provider, **block})
+
+
+def slots_of(*grams, start=MONDAY):
+    return tuple(
+        Slot(
+            start_seconds=start + HOUR * number,
+            end_seconds=start + HOUR * (number + 1),
+            grams_per_kilowatt_hour=one,
+        )
+        for number, one in enumerate(grams)
+    )
+
+
+def look(carbon, slots, memory=None, *, now=MONDAY, drawn=DRAWN, problem=""):
+    memory = memory or CarbonMemory()
+    return look_at(carbon, slots, memory, drawn, problem=problem, now_seconds=now)
+
+
+def test_the_dirtiest_hour_of_the_day_gets_the_lowest_cap():
+    carbon = carbon_of(schedule=SCHEDULE)
+    (cap,) = look(carbon, slots_of(400, *[100] * 23)).caps
+    assert (cap.source, cap.watts) == ("carbon schedule", 400.0)
+    (cap,) = look(carbon, slots_of(50, *[100] * 23)).caps
+    assert cap.watts == 1000.0
+
+
+def test_a_budget_is_metered_and_never_asks_for_less_than_the_floors():
+    carbon = carbon_of(budget={"grams": 1200})
+    first = look(carbon, slots_of(*[100] * 24))
+    (cap,) = first.caps
+    assert cap.watts == pytest.approx(500.0)  # 24 h x 0.5 kW x 100 g
+    later = look(carbon, slots_of(*[100] * 24), first.memory, now=MONDAY + 12 * HOUR)
+    assert later.emitted_grams == pytest.approx(960.0)  # 12 h x 0.8 kW x 100 g
+    assert later.caps[0].watts == pytest.approx(200.0)  # 240 g are left: exactly the floors
+    last = look(carbon, slots_of(*[100] * 24), later.memory, now=MONDAY + 18 * HOUR)
+    assert (last.caps[0].source, last.caps[0].watts) == ("carbon budget", 200.0)
+    unseen = Drawn(cap_watts=1000.0)
+    assert look(carbon, slots_of(*[100] * 24), last.memory, drawn=unseen).caps[0].watts == 1000.0
+
+
+@pytest.mark.parametrize(("default", "caps"), [(None, []), (600, [600.0])])
+def test_an_unknown_intensity_is_said_and_the_declared_default_counts(default, caps):
+    more = {} if default is None else {"defaultCapWatts": default}
+    seen = look(carbon_of(schedule=SCHEDULE, **more), (), problem="grid.csv: is gone.")
+    assert [cap.watts for cap in seen.caps] == caps
+    assert (seen.unknown, seen.grams_per_kilowatt_hour) == ("grid.csv: is gone.", None)
+    assert look(carbon_of(schedule=SCHEDULE), slots_of(None)).unknown == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("hours", "off"),
+    [(-0.1, False), (0.0, True), (3.9, True), (4.1, False), (24.5, False), (7 * 24 + 1, True)],
+)
+def test_times_off_reach_over_midnight_of_their_own_days(hours, off):
+    carbon = carbon_of(
+        schedule=SCHEDULE,
+        ecoModeOff=[{"start": "22:00", "durationSeconds": 4 * HOUR, "weekdays": ["Mon"]}],
+    )
+    now = MONDAY + 22 * HOUR + hours * HOUR
+    assert is_off(carbon.eco_mode_off, now) is off
+    start = now - now % HOUR
+    assert bool(look(carbon, slots_of(400, 100, start=start), now=now).caps) is not off
+
+
+def test_the_override_silences_and_the_meter_goes_on():
+    carbon = carbon_of(budget={"grams": 1200}, override=True)
+    first = look(carbon, slots_of(*[100] * 24))
+    later = look(carbon, slots_of(*[100] * 24), first.memory, now=MONDAY + HOUR)
+    assert (first.caps, later.caps) == ((), ())
+    assert later.emitted_grams == pytest.approx(80.0)
+
+
+def test_carbon_holds_the_cap_down_no_longer_than_allowed():
+    carbon = carbon_of(schedule={**SCHEDULE, "minChangeSeconds": 1}, maxEcoSeconds=2 * HOUR)
+    slots, memory, said = slots_of(*range(500, 470, -1)), None, []
+    for hour in range(5):
+        seen = look(carbon, slots, memory, now=MONDAY + hour * HOUR)
+        memory = seen.memory
+        said.append(bool(seen.caps))
+    assert said == [True, True, True, False, False]
+
+
+@given(
+    st.builds(
+        CarbonMemory,
+        state=st.builds(
+            CarbonState,
+            level=st.none() | st.integers(0, 7),
+            emitted_grams=st.floats(0, 1e9),
+            metered_seconds=st.none() | st.floats(0, 2e9),
+        ),
+        eco_since_seconds=st.none() | st.floats(0, 2e9),
+    )
+)
+def test_the_memory_survives_a_restart(memory):
+    assert memory_from(memory_document(memory)) == memory
+
+
+@pytest.mark.parametrize("damaged", [None, [], {}, {"state": 3}, {"state": {"level": "x"}}])
+def test_a_damaged_memory_is_an_empty_one(damaged):
+    assert memory_from(damaged) == CarbonMemory()
+
+
+def read(path):
+    provider = provider_of(CarbonProvider.model_validate({"type": "CSV", "path": str(path)}))
+    return asyncio.run(provider.slots(0.0))
+
+
+def test_a_file_is_read_with_its_gaps(tmp_path):
+    path = tmp_path / "grid.csv"
+    path.write_text("time,g\n1970-01-01T00:00:00Z,100\n1970-01-01T02:00:00+01:00,\n")
+    assert read(path) == (
+        Slot(start_seconds=0.0, end_seconds=HOUR, grams_per_kilowatt_hour=100.0),
+        Slot(start_seconds=HOUR, end_seconds=2 * HOUR, grams_per_kilowatt_hour=None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("time,g\n", "has no row"),
+        ("time,g\nnoon,5\n", "row 2 must be a time"),
+        ("time,g\n1970-01-01T00:00:00Z,-5\n", "row 2 must be a time"),
+        ("time,g\n1970-01-01T00:00:00Z\n", "row 2 must be a time"),
+        ("time,g\n" + 2 * "1970-01-01T00:00:00Z,5\n", "must rise from row to row"),
+    ],
+)
+def test_a_file_of_no_use_is_named_with_its_row(tmp_path, text, sentence):
+    (tmp_path / "grid.csv").write_text(text)
+    with pytest.raises(IntensityError, match=rf"grid.csv: .*{sentence}"):
+        read(tmp_path / "grid.csv")
+
+
+def test_a_path_that_would_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "none", tmp_path):
+        with pytest.raises(IntensityError, match="must be a file"):
+            read(path)
+
+
+async def test_a_network_provider_is_said_to_be_unknown_and_hurts_nothing():
+    carbon = carbon_of(provider={"type": "UKCarbonIntensity"}, schedule=SCHEDULE)
+    seen = await CarbonWatch().look("a/b", carbon, CarbonMemory(), DRAWN, now_seconds=MONDAY)
+    assert seen.caps == ()
+    assert "UKCarbonIntensity is not available" in seen.unknown
+
+
+async def test_a_file_that_goes_away_still_counts_for_its_hours(tmp_path):
+    path = tmp_path / "grid.csv"
+    path.write_text("time,g\n1970-01-05T00:00:00Z,100\n1970-01-05T01:00:00Z,200\n")
+    provider = {"type": "CSV", "path": str(path), "refreshSeconds": 60}
+    carbon, watch = carbon_of(provider=provider, schedule=SCHEDULE), CarbonWatch()
+
+    async def told(now):
+        seen = await watch.look("a/b", carbon, CarbonMemory(), DRAWN, now_seconds=now)
+        return seen.grams_per_kilowatt_hour, seen.unknown
+
+    assert await told(MONDAY) == (100.0, "")
+    path.unlink()
+    assert await told(MONDAY + HOUR) == (200.0, "")
+    grams, unknown = await told(MONDAY + 2 * HOUR)
+    assert (grams, "must be a file" in unknown) == (None, True)
