@@ -173,12 +173,17 @@ class CappingLoop:
                 if config.spec.external_scaler.enabled:
                     entry.served = ServedBounds(self._workloads, entry.state)
             await self._doing.put_back(entry, self._sharing(entry))
+            await self._carbon.forget(name)
             self._entries.pop(name, None)
             self._written.pop(name, None)
             last = self.reports.pop(name, None)
             if last is not None:
                 self._report(replace(last, state=entry.state, results=(), ended=True))
             self._publish()
+
+    async def aclose(self) -> None:
+        """Give back connections; nothing is put back."""
+        await self._carbon.aclose()
 
     def follows(self, document: Mapping[str, Any]) -> bool:
         """Whether this very object, not one of the same name, is among the configurations."""

@@ -121,6 +121,8 @@ class Capping:
     async def stop(self) -> None:
         """Stop. In a cluster what is in force stays; replicas that sleep here are woken."""
         await self._capper.stop()
+        if self.loop is not None:
+            await self.loop.aclose()
         await self._observer.aclose()
         await self._fleet.stop()
         if self._scaler is not None:

@@ -277,6 +277,7 @@ async def running_stack(
     scrape_interval_seconds: float | None = SCRAPE_SECONDS,
     max_running_requests: int = 256,
     timeouts: EnvoyTimeouts = TIMEOUTS,
+    may_wait: bool = True,
 ) -> AsyncIterator[Stack]:
     """Start everything; all of it serves inside, nothing of it is left outside."""
     async with contextlib.AsyncExitStack() as stack:
@@ -309,6 +310,7 @@ async def running_stack(
                     exporter_urls=tuple(f"http://{address}/metrics" for address in exporters),
                     scrape_interval_seconds=scrape_interval_seconds,
                     timeouts=timeouts,
+                    admission={} if may_wait else {"max_waiting_requests": 0},
                 )
             )
         )

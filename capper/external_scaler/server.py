@@ -5,6 +5,8 @@ composite of demand and cap in replicas. A cap never wakes a workload: it is act
 workload runs already and may keep at least one replica.
 """
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +19,9 @@ from fleet.clock import Clock
 DEFAULT_METRIC_NAME = "headrace-cap"
 METRIC_NAME_KEY = "metricName"
 """Key of a trigger's metadata with which two triggers of one ScaledObject are told apart."""
+
+_LONGEST_WAIT_SECONDS = 3600.0
+_GRACE_SECONDS = 0.05
 
 
 class ExternalScaler:
@@ -46,7 +51,10 @@ class ExternalScaler:
     async def _stream_is_active(
         self, ref: Any, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Any]:
-        """Say it at once, and again whenever this workload's allowance or band changes."""
+        """Say it at once, and again whenever this workload's allowance or band changes.
+
+        Ends as the other calls do when the loop has stopped; KEDA then opens another.
+        """
         said: Allowance | None = None
         while True:
             # Taken before looking: what changes while KEDA takes the answer is not missed.
@@ -55,7 +63,9 @@ class ExternalScaler:
             if allowance != said:
                 yield messages.IsActiveResponse(result=_active(allowance))
                 said = allowance
-            await changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._holds_seconds()):
+                    await changed.wait()
 
     async def _get_metric_spec(self, ref: Any, context: grpc.aio.ServicerContext) -> Any:
         await self._allowance(ref, context)
@@ -70,6 +80,11 @@ class ExternalScaler:
             metricValueFloat=float(allowance.replicas),
         )
         return messages.GetMetricsResponse(metricValues=[value])
+
+    def _holds_seconds(self) -> float:
+        """How long what was said may be relied on, and a little more."""
+        left = self._holder.current.expires_seconds - self._clock.monotonic_seconds()
+        return min(max(left, 0.0), _LONGEST_WAIT_SECONDS) + _GRACE_SECONDS
 
     async def _allowance(self, ref: Any, context: grpc.aio.ServicerContext) -> Allowance:
         """The workload's allowance, or the end of the call with a sentence.

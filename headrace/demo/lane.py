@@ -38,6 +38,7 @@ class LanePlan:
         listen_port: Of Envoy; 0 for any free one.
         timeouts: Of Envoy.
         capper: The serve file's `capper` section; None: nothing is capped.
+        admission: The serve file's `admission` section; the defaults for what it leaves out.
     """
 
     fleet_path: Path
@@ -49,6 +50,7 @@ class LanePlan:
     listen_port: int = 0
     timeouts: EnvoyTimeouts = field(default_factory=EnvoyTimeouts)
     capper: Mapping[str, Any] | None = None
+    admission: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Lane:
@@ -163,6 +165,7 @@ class Lane:
             "router": {"policy": plan.policy},
             "telemetry": telemetry,
             "capper": None if plan.capper is None else dict(plan.capper),
+            "admission": dict(plan.admission),
         }
 
     async def _is_ready(self, ready_path: Path) -> bool:

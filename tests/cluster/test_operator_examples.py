@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from aiohttp import web
 from operator_harness import (
     bound_of,
     capper,
@@ -31,7 +30,6 @@ QUICK = {
     "dwellSeconds": 1,
     "leaveSamples": 1,
     "growIntervalSeconds": 0.2,
-    "maxDirectionChanges": 50,
 }
 
 

@@ -1,4 +1,4 @@
-"""Ten minutes without an API server: no bound rises, no floor is broken, and it comes back alone."""
+"""Ten minutes without an API server: no bound rises, floors hold, and it comes back alone."""
 
 import pytest
 from operator_harness import (

@@ -67,6 +67,14 @@ class Keda:
         return call(self._ref(name))
 
 
+async def ended(stream):
+    """What a stream ends with, after all that it still has to say."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    return await stream.code()
+
+
 @contextlib.asynccontextmanager
 async def asked(holder, namespace):
     server = grpc.aio.server()
@@ -113,7 +121,6 @@ async def test_keda_is_told_what_the_cap_allows_and_nothing_is_written(keda, nam
         plant.other = 5_700.0  # 7,700 W: still Watch, one more fits
         assert (await asyncio.wait_for(stream.read(), 5)).result is True
         await told(5)
-        stream.cancel()
         assert await scaler.refused("stranger") is grpc.StatusCode.NOT_FOUND
 
         running.cancel()
@@ -123,6 +130,7 @@ async def test_keda_is_told_what_the_cap_allows_and_nothing_is_written(keda, nam
             return await scaler.refused() is grpc.StatusCode.UNAVAILABLE
 
         await eventually(has_ended, seconds=60 * PERIOD)
+        assert await asyncio.wait_for(ended(stream), 5) is grpc.StatusCode.UNAVAILABLE
         found = await keda.get(*SCALED_OBJECT, namespace, "llm-scaler")
         assert found == before, "not a field, not an annotation, not a manager"
         assert FIELD_MANAGER not in {

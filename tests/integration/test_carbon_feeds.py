@@ -188,6 +188,14 @@ async def test_feeds_with_one_cache_share_their_answers(server, feed):
     await cache.clear()
 
 
+async def test_what_another_version_left_in_a_shared_cache_is_passed_over(feed):
+    cache = aiocache.SimpleMemoryCache(namespace="test-carbon-other")
+    one = feed("UKCarbonIntensity", cache=cache)
+    await cache.set(one._key, '{"slots": "of another form"}')  # where that version would put it
+    assert (await one.read(now_epoch_seconds=NOW)).grams_per_kilowatt_hour == 263.0
+    await cache.clear()
+
+
 async def test_a_lost_provider_leaves_its_forecast_until_the_last_slot(server, feed, caplog):
     one = feed("UKCarbonIntensity")
     end = HOUR_START + 1800 * 97
@@ -301,6 +309,12 @@ async def test_watttime_without_its_forecast_lives_on_measured_figures(server, f
     assert reading.grams_per_kilowatt_hour == pytest.approx(453.59237)
     assert reading.problem == "There is no forecast: WattTime answered 403: not now."
     assert reading.slots[-1].end_epoch_seconds == NOW + 1800
+
+
+async def test_watttime_that_shows_neither_is_a_reason(server, feed):
+    server.failing |= {"forecast": (403, {}), "historical": (403, {})}
+    reading = await feed("WattTime").read(now_epoch_seconds=NOW)
+    assert reading.reason == "WattTime answered 403: not now."
 
 
 async def test_watttime_out_of_quota_is_not_asked_the_next_question(server, feed):

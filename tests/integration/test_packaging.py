@@ -111,7 +111,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     suffixes = {Path(name).suffix for name in names if name.split("/")[0] in PACKAGES}
-    assert suffixes == {".json", ".py", ".typed", ".yaml"}
+    assert suffixes == {".csv", ".json", ".py", ".typed", ".yaml"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

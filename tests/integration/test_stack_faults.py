@@ -39,7 +39,8 @@ def failures(outcomes):
 
 
 async def test_without_a_replica_clients_get_503_from_the_router_and_then_from_envoy(tmp_path):
-    async with running_stack(tmp_path, three_h100()) as stack, stack.openai() as client:
+    nobody_waits = running_stack(tmp_path, three_h100(), may_wait=False)
+    async with nobody_waits as stack, stack.openai() as client:
         for name in stack.names:
             await stack.fleet.server(name).kill()
         for name in stack.names:
@@ -87,7 +88,7 @@ async def test_a_model_without_replicas_is_refused_and_never_answered_by_another
         replica("b", models=(MODEL,)),
         replica("c", models=(OTHER_MODEL,)),
     )
-    async with running_stack(tmp_path, fleet) as stack:
+    async with running_stack(tmp_path, fleet, may_wait=False) as stack:
         await stack.fleet.server("c").kill()
         await stack.until_health("c", 0.0)
         if not router_is_up:

@@ -1,13 +1,10 @@
-"""Carbon blocks of configurations: which caps they give, when they are silent, what files say."""
-
-import asyncio
-import os
+"""Carbon blocks of configurations: which caps they give, and when they are silent."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capper.api.environment_blocks import Carbon, CarbonProvider
+from capper.api.environment_blocks import Carbon
 from capper.carbon.caps import (
     CarbonMemory,
     Drawn,
@@ -16,7 +13,6 @@ from capper.carbon.caps import (
     memory_document,
     memory_from,
 )
-from capper.carbon.providers import IntensityError, provider_of
 from capper.carbon.watch import CarbonWatch
 from capper.decide.carbon import CarbonState, Slot
 
@@ -133,53 +129,18 @@ def test_a_damaged_memory_is_an_empty_one(damaged):
     assert memory_from(damaged) == CarbonMemory()
 
 
-def read(path):
-    provider = provider_of(CarbonProvider.model_validate({"type": "CSV", "path": str(path)}))
-    return asyncio.run(provider.slots(0.0))
-
-
-def test_a_file_is_read_with_its_gaps(tmp_path):
-    path = tmp_path / "grid.csv"
-    path.write_text("time,g\n1970-01-01T00:00:00Z,100\n1970-01-01T02:00:00+01:00,\n")
-    assert read(path) == (
-        Slot(start_seconds=0.0, end_seconds=HOUR, grams_per_kilowatt_hour=100.0),
-        Slot(start_seconds=HOUR, end_seconds=2 * HOUR, grams_per_kilowatt_hour=None),
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("time,g\n", "has no row"),
-        ("time,g\nnoon,5\n", "row 2 must be a time"),
-        ("time,g\n1970-01-01T00:00:00Z,-5\n", "row 2 must be a time"),
-        ("time,g\n1970-01-01T00:00:00Z\n", "row 2 must be a time"),
-        ("time,g\n" + 2 * "1970-01-01T00:00:00Z,5\n", "must rise from row to row"),
-    ],
-)
-def test_a_file_of_no_use_is_named_with_its_row(tmp_path, text, sentence):
-    (tmp_path / "grid.csv").write_text(text)
-    with pytest.raises(IntensityError, match=rf"grid.csv: .*{sentence}"):
-        read(tmp_path / "grid.csv")
-
-
-def test_a_path_that_would_never_end_is_not_read(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path / "none", tmp_path):
-        with pytest.raises(IntensityError, match="must be a file"):
-            read(path)
-
-
-async def test_a_network_provider_is_said_to_be_unknown_and_hurts_nothing():
-    carbon = carbon_of(provider={"type": "UKCarbonIntensity"}, schedule=SCHEDULE)
+async def test_a_provider_that_cannot_be_asked_is_said_and_hurts_nothing(monkeypatch):
+    monkeypatch.delenv("HEADRACE_ELECTRICITY_MAPS_TOKEN", raising=False)
+    provider = {"type": "ElectricityMaps", "zone": "DE", "secretRef": {"name": "key"}}
+    carbon = carbon_of(provider=provider, schedule=SCHEDULE)
     seen = await CarbonWatch().look("a/b", carbon, CarbonMemory(), DRAWN, now_seconds=MONDAY)
     assert seen.caps == ()
-    assert "UKCarbonIntensity is not available" in seen.unknown
+    assert "ElectricityMaps needs a credential" in seen.unknown
 
 
 async def test_a_file_that_goes_away_still_counts_for_its_hours(tmp_path):
     path = tmp_path / "grid.csv"
-    path.write_text("time,g\n1970-01-05T00:00:00Z,100\n1970-01-05T01:00:00Z,200\n")
+    path.write_text("time,gCO2/kWh\n1970-01-05T00:00:00Z,100\n1970-01-05T01:00:00Z,200\n")
     provider = {"type": "CSV", "path": str(path), "refreshSeconds": 60}
     carbon, watch = carbon_of(provider=provider, schedule=SCHEDULE), CarbonWatch()
 
@@ -191,4 +152,6 @@ async def test_a_file_that_goes_away_still_counts_for_its_hours(tmp_path):
     path.unlink()
     assert await told(MONDAY + HOUR) == (200.0, "")
     grams, unknown = await told(MONDAY + 2 * HOUR)
-    assert (grams, "must be a file" in unknown) == (None, True)
+    assert grams is None
+    assert unknown
+    await watch.aclose()

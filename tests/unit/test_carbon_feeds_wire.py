@@ -232,6 +232,32 @@ def test_an_overlay_keeps_the_upper_and_fills_only_where_that_is_silent(upper, l
         assert said == ([] if expected is None else [expected])
 
 
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "\u00e9"])
+def test_a_token_that_no_header_can_carry_is_refused(token):
+    assert watttime.parse_login(b'{"token":"a.b-c"}') == "a.b-c"
+    with pytest.raises(FeedError, match="gave no usable token"):
+        watttime.parse_login(body({"token": token}))
+
+
+def test_watttime_needs_one_of_its_two_answers():
+    points = body(watttime_points(["low", 1000]))
+    made = watttime.parse_points(
+        points, region="CAISO_NORTH", estimated=True, now_epoch_seconds=NOW
+    )
+    assert (len(made.slots), made.refused) == (1, 1)
+    assert watttime.combined(None, made) is made
+    with pytest.raises(ValueError, match="neither measured nor forecast"):
+        watttime.combined(None, None)
+
+
+def test_a_time_that_is_none_and_an_answer_without_slots_are_told():
+    point = Point(start_epoch_seconds=math.nan, grams_per_kilowatt_hour=1, estimated=True)
+    with pytest.raises(FeedError, match="a time of the answer is no time"):
+        slots_of([point], source="s", step_seconds=1.0)
+    empty = Published(slots=(), fetched_epoch_seconds=NOW)
+    assert reading(empty, NOW).reason == "s has no figure at all."
+
+
 def test_two_values_for_one_time_are_refused():
     rows = [uk_row(HOUR_START, 100), uk_row(HOUR_START, 200)]
     with pytest.raises(FeedError, match="two different entries"):
