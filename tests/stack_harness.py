@@ -267,7 +267,7 @@ class KillablePrometheus(PrometheusServer):
 
 
 @contextlib.asynccontextmanager
-async def running_stack(
+async def running_stack(  # noqa: PLR0913 - one switch for each part that tests vary
     folder: Path,
     replicas: Sequence[ReplicaSpec],
     *,
