@@ -8,7 +8,6 @@ import re
 import yaml
 from aiohttp import web
 from control_plane_assets import IN_MEMORY_VERSION
-
 from kube_api import rbac, watches
 from kube_api.failures import ApiError, not_found
 from kube_api.resources import built_in, discovery
