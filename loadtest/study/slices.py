@@ -82,7 +82,7 @@ def source_of(scenario: Scenario) -> Source:
     return _synthetic(
         _SYNTHETIC[scenario.trace],
         warning=(
-            f"{scenario.trace} is NOT played: there is no {path} (set HEADRACE_DATA); "
+            f"{scenario.trace} is NOT played: there is no {_FILES[scenario.trace]} in HEADRACE_DATA; "
             f"the generator that was fitted to it stands in."
         ),
     )
