@@ -82,8 +82,8 @@ def source_of(scenario: Scenario) -> Source:
     return _synthetic(
         _SYNTHETIC[scenario.trace],
         warning=(
-            f"{scenario.trace} is NOT played: there is no {_FILES[scenario.trace]} in the data folder "
-            "(set HEADRACE_DATA); the generator that was fitted to it stands in."
+            f"{scenario.trace} is NOT played: there is no {_FILES[scenario.trace]} in the data"
+            " folder (set HEADRACE_DATA); the generator that was fitted to it stands in."
         ),
     )
 
