@@ -7,6 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= python3
 ARGS   ?=
+# xds-protos carries an old copy of this one's files; the later of the two to be installed wins.
+LAST   := opentelemetry-proto
 
 .PHONY: help setup demo test test-vllm lint format clean
 
@@ -21,9 +23,12 @@ $(VENV)/.ready: pyproject.toml requirements.txt
 	@if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV); \
 	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c requirements.txt -e '.[test,lint]'; \
+	  VIRTUAL_ENV=$(VENV) uv pip install --quiet --reinstall --no-deps -c requirements.txt $(LAST); \
 	else \
 	  "$(PYTHON)" -m venv $(VENV); \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[test,lint]'; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
+	    -c requirements.txt $(LAST); \
 	fi
 	@touch $@
 
