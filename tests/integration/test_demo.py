@@ -59,6 +59,8 @@ class Demo:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # A runner in the background ignores SIGINT, and children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
             )
 
     @property
