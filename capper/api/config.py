@@ -5,19 +5,21 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from capper.api import API_VERSION, KIND
-from capper.api.environment_blocks import Carbon, Cooling, Placement, Smoothing
+from capper.api.carbon_blocks import Carbon
+from capper.api.clock_block import GpuClocks
 from capper.api.fields import MAX_ITEMS, Name, Power, Priority
 from capper.api.policy_blocks import (
     Brake,
     ExternalScaler,
     Freshness,
-    GpuClocks,
     Price,
     ReplicaBounds,
     Safety,
     Thresholds,
 )
+from capper.api.room_blocks import Cooling, Placement
 from capper.api.rules import ApiModel, Rule
+from capper.api.smoothing_block import Smoothing
 from capper.api.targets import (
     Domain,
     LegacyMetric,

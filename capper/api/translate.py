@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from capper.api.clock_block import GpuClocks
 from capper.api.config import PowerCappingConfig, Spec
-from capper.api.policy_blocks import GpuClocks
 from capper.api.targets import TargetLimits
 from capper.decide.clock_model import ClockCurve
 from capper.decide.policy import (

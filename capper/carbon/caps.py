@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from capper.api.environment_blocks import Carbon, EcoModeOff
+from capper.api.carbon_blocks import Carbon, EcoModeOff
 from capper.decide.carbon import (
     CarbonState,
     EmissionBudget,

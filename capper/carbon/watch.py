@@ -4,7 +4,7 @@ import asyncio
 import os
 from dataclasses import dataclass, replace
 
-from capper.api.environment_blocks import Carbon, CarbonProvider
+from capper.api.carbon_blocks import Carbon, CarbonProvider
 from capper.carbon.caps import CarbonLook, CarbonMemory, Drawn, look_at
 from capper.decide.carbon import Slot
 from capper.decide.plan import Plan

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capper.api.environment_blocks import Carbon
+from capper.api.carbon_blocks import Carbon
 from capper.carbon.caps import (
     CarbonMemory,
     Drawn,
