@@ -7,24 +7,27 @@ there. One turn runs at a time; configurations come and go between turns.
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from capper.actuators.workloads import Workloads
+from capper.advice import Adviser, NoAdviser
 from capper.api.files import InvalidConfigError, parse
-from capper.carbon.watch import CarbonWatch, drawn_of
 from capper.decide.loop import decide
 from capper.decide.observation import Observation, RouterForecast, TargetReading
 from capper.decide.overlap import resolve
-from capper.decide.plan import Condition, ConditionType, Plan
-from capper.decide.policy import Policy
+from capper.decide.plan import Plan
+from capper.draws import draws_of
 from capper.external_scaler.allowances import AllowanceBoard, AllowanceHolder
-from capper.operator.acting import Actor, ClockLocks
+from capper.operator import gpu_clocks
+from capper.operator.acting import Actor
+from capper.operator.companion import Companion
 from capper.operator.doing import Doing
 from capper.operator.enrolment import Look, look
 from capper.operator.entry import Entry, remembered, skeleton, take_generation
+from capper.operator.gpu_clocks import ClockLocks
+from capper.operator.grid_side import GridSide
 from capper.operator.journal import Journal
 from capper.operator.leaving import adopt, orphans_of
 from capper.operator.observer import Observer
@@ -32,6 +35,7 @@ from capper.operator.prices import fleet_board
 from capper.operator.report import Listener, TurnReport
 from capper.operator.served import ServedBounds, allowances
 from capper.operator.status import digest, refused_document, status_document
+from capper.secret_keys import Secrets
 from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.topology import Fleet
@@ -79,6 +83,7 @@ class CappingLoop:
 
     Attributes:
         reports: The newest by "namespace/name".
+        companion: Goes along; None: nobody does.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to everything around the loop, each named
@@ -92,6 +97,7 @@ class CappingLoop:
         settings: LoopSettings | None = None,
         allowances: AllowanceHolder | None = None,
         clocks: ClockLocks | None = None,
+        secrets: Secrets | None = None,
         forecasts: Forecasts = _no_forecasts,
         fleet: Callable[[], Fleet] | None = None,
         listeners: tuple[Listener, ...] = (),
@@ -107,6 +113,7 @@ class CappingLoop:
             settings: Pace.
             allowances: What the KEDA external scaler reads.
             clocks: Who locks GPU clocks.
+            secrets: Where the keys of carbon providers and cooling managers are.
             forecasts: What the router knows, by backend.
             fleet: The router's topology.
             listeners: Told each report.
@@ -123,11 +130,14 @@ class CappingLoop:
         self._listeners = listeners
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, tuple[str, float]] = {}
-        self._carbon = CarbonWatch()
+        self.grid = GridSide(clock, secrets)
         self._lock = asyncio.Lock()
+        self._clocks = clocks
         self._actor = Actor(workloads, clocks)
         self._doing = Doing(self._actor, journal, clock)
         self.reports: dict[str, TurnReport] = {}
+        self.companion: Companion | None = None
+        self.adviser: Adviser = NoAdviser()
 
     async def put(self, document: Mapping[str, Any]) -> None:
         """Take up a new or changed configuration; it is followed from the next turn on.
@@ -173,7 +183,12 @@ class CappingLoop:
                 if config.spec.external_scaler.enabled:
                     entry.served = ServedBounds(self._workloads, entry.state)
             await self._doing.put_back(entry, self._sharing(entry))
-            await self._carbon.forget(name)
+            if self.companion is not None:
+                await self.companion.put_back(entry)
+            await self.grid.forget(name)
+            self.adviser.forget(name)
+            if self._clocks is not None:
+                await self._clocks.forget(name)
             self._entries.pop(name, None)
             self._written.pop(name, None)
             last = self.reports.pop(name, None)
@@ -183,13 +198,34 @@ class CappingLoop:
 
     async def aclose(self) -> None:
         """Give back connections; nothing is put back."""
-        await self._carbon.aclose()
+        await self.grid.aclose()
+        await self.adviser.aclose()
+
+    async def let_go(self) -> None:
+        """A leader's process ends: cooling is left at its safe set-points."""
+        async with self._lock:
+            await self.grid.cooling.let_go()
 
     def follows(self, document: Mapping[str, Any]) -> bool:
         """Whether this very object, not one of the same name, is among the configurations."""
         entry = self._entries.get(_name_of(document))
         uid = (document.get("metadata") or {}).get("uid")
         return entry is not None and entry.config.metadata.uid == uid
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Conditions and newest actions of "namespace/name", as its status has them."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return {}
+        conditions = [
+            {key: one.get(key, "") for key in ("type", "status", "reason", "message")}
+            for one in entry.status.get("conditions", ())
+        ]
+        return {"conditions": conditions, "last_actions": [*entry.actions]}
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Configurations in force, by "namespace/name"."""
+        return self._entries
 
     def clear(self) -> None:
         """Forget all configurations without touching anything: somebody else leads now."""
@@ -216,7 +252,10 @@ class CappingLoop:
             plans = self._decide(turns)
             reports = []
             for one in turns:
-                plan = plans[one.entry.name]
+                plan = await self.grid.cool(one.entry, plans[one.entry.name], None)
+                plan = gpu_clocks.with_problems(self._clocks, one.entry, plan)
+                if self.companion is not None:
+                    await self.companion.before_acting(one.entry, one.found.policy, plan)
                 results = await self._doing.carry_out(
                     one.entry, one.found, plan, self._sharing(one.entry)
                 )
@@ -229,6 +268,8 @@ class CappingLoop:
                         state=one.entry.state,
                         results=results,
                         duration_seconds=self._clock.monotonic_seconds() - started_seconds,
+                        carbon=one.entry.carbon,
+                        cooling=one.entry.cooling,
                     )
                 )
                 # Each at once: a later one may wait long for an API server that is gone.
@@ -240,14 +281,8 @@ class CappingLoop:
             return tuple(reports)
 
     async def _observe(self, entry: Entry) -> _Turn:
-        last, spec = self.reports.get(entry.name), entry.config.spec
-        entry.carbon = await self._carbon.look(
-            entry.name,
-            spec.carbon,
-            entry.carbon.memory,
-            drawn_of(spec.power_cap_limit, None if last is None else last.plan),
-            now_seconds=self._clock.epoch_seconds(),
-        )
+        last = self.reports.get(entry.name)
+        await self.grid.look(entry, None if last is None else last.plan)
         found = await look(entry, self._actor.workloads_of(entry))
         adopt(
             entry,
@@ -255,7 +290,9 @@ class CappingLoop:
             self._sharing(entry),
             now_seconds=self._clock.epoch_seconds(),
         )
+        await gpu_clocks.keep(self._clocks, entry, found)
         name = entry.name
+        entry.advice = self.adviser.look(name, entry.config, found.policy)
         try:
             async with asyncio.timeout(self._settings.observe_timeout_seconds):
                 seen = await self._observer.observe(entry.config, found.policy, found.workloads)
@@ -265,9 +302,9 @@ class CappingLoop:
         except Exception:  # noqa: BLE001 - supervisor: an adapter of the user's may raise anything
             _log.exception("measuring for %s failed", name)
             seen, problems = Observation(), (f"{name}: measuring failed, the log says how.",)
-        return _Turn(entry, found, self._completed(found, seen), problems)
+        return _Turn(entry, found, self._completed(entry, found, seen), problems)
 
-    def _completed(self, found: Look, seen: Observation) -> Observation:
+    def _completed(self, entry: Entry, found: Look, seen: Observation) -> Observation:
         """With the readings that the observer left out, and what the router knows."""
         forecasts = self._forecasts()
         targets: dict[str, TargetReading] = {}
@@ -277,7 +314,8 @@ class CappingLoop:
                 reading = found.workloads[target.ref].reading
             if reading is not None:
                 forecast = forecasts.get(target.backend or "")
-                targets[target.ref] = replace(reading, forecast=forecast)
+                extra = entry.advice.extra_watts.get(target.ref, 0.0)
+                targets[target.ref] = replace(reading, forecast=forecast, next_extra_watts=extra)
         return replace(seen, targets=targets)
 
     def _decide(self, turns: list[_Turn]) -> dict[str, Plan]:
@@ -291,13 +329,9 @@ class CappingLoop:
                 one.observation,
                 entry.state,
                 now_seconds=now_seconds,
-                draws=_draws(policy, entry),
+                draws=draws_of(policy, entry.state),
             )
             entry.state = replace(plan.state, targets={**plan.state.targets, **orphans})
-            if entry.carbon.unknown:
-                sentence = entry.carbon.unknown.removesuffix(".")  # several are joined later
-                unknown = Condition(ConditionType.CARBON_UNKNOWN, sentence)
-                plan = replace(plan, conditions=(*plan.conditions, unknown))
             plans[entry.name] = plan
         return resolve(plans)
 
@@ -306,7 +340,13 @@ class CappingLoop:
         return tuple(other for other in self._entries.values() if other is not entry)
 
     def _publish(self) -> None:
-        """What router and KEDA read, from what is in force now."""
+        """What router and KEDA read, from what is in force now.
+
+        Nothing while a configuration has had no turn yet, as when another process led before: what
+        was published holds on until it expires.
+        """
+        if self._entries.keys() - self.reports.keys():
+            return
         expires = self._clock.monotonic_seconds() + self._settings.board_seconds
         parts = [
             (self.reports[name].policy, entry.state)
@@ -357,13 +397,3 @@ class CappingLoop:
 def _name_of(document: Mapping[str, Any]) -> str:
     metadata = document.get("metadata") or {}
     return f"{metadata.get('namespace', 'default')}/{metadata.get('name', '')}"
-
-
-def _draws(policy: Policy, entry: Entry) -> dict[str, float]:
-    """One stable draw for each change of each target, so that a restart draws the same."""
-    draws = {}
-    for target in policy.targets:
-        memory = entry.state.targets.get(target.ref)
-        seed = f"{target.ref} {None if memory is None else memory.written_seconds}"
-        draws[target.ref] = zlib.crc32(seed.encode()) / 2**32
-    return draws

@@ -7,11 +7,12 @@ rack or a target that is gone takes its series with it.
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from capper.decide.plan import ConditionType
 from capper.decide.policy import Mode
+from capper.grid_metrics import grid_families
 from capper.observe.effects import Effects
 from capper.observe.promises import Promise, Watcher
 from capper.observe.series import (
@@ -121,7 +122,7 @@ class _Newest(Collector):
     def __init__(self, reports: dict[str, TurnReport]) -> None:
         self._reports = reports
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """All of them; values that are unknown have no sample."""
         reports = dict(self._reports)
         yield GaugeMetricFamily(
@@ -130,6 +131,7 @@ class _Newest(Collector):
         yield from _of_configurations(reports)
         yield from _of_parts("domain", DOMAIN_SERIES, domain_values, reports)
         yield from _of_parts("target", TARGET_SERIES, target_values, reports)
+        yield from grid_families(reports)
 
 
 def _of_configurations(reports: Mapping[str, TurnReport]) -> Iterator[GaugeMetricFamily]:

@@ -11,6 +11,8 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from capper.actuators.local import LocalWorkloads
+from capper.advisors import Advisors
+from capper.clocks.clock_board import ClockedFleet
 from capper.decide.observation import RouterForecast
 from capper.external_scaler.allowances import AllowanceHolder
 from capper.external_scaler.server import ExternalScaler
@@ -18,6 +20,9 @@ from capper.loop import CappingLoop, LoopSettings
 from capper.metrics import CapperMetrics
 from capper.operator.journal import Journal, LocalJournal
 from capper.operator.snapshot_observer import SnapshotObserver
+from capper.secret_keys import Secrets
+from capper.smoothing.watch import HistoryAccess, SmoothingWatch
+from capper.vertical.watch import VerticalWatch
 from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
@@ -26,6 +31,7 @@ from headrace.capper_file import CapperSection, ExternalScalerSection
 from headrace.capping_files import LocalCapper
 from headrace.capping_inputs import ChosenObserver, forecasts, with_waiting
 from headrace.local_fleet import ServedFleet
+from headrace.rack_placement import racks_factory
 from router.admission.demand import WaitingDemand
 from router.decide.picker import Picker
 from router.extproc.tls import CertificateError, Certificates
@@ -86,6 +92,7 @@ class Capping:
         self._picker = picker
         self._waiting = waiting
         self._clock = clock
+        self._registry = registry
         self._metrics = CapperMetrics(registry, clock)
         self.allowances = AllowanceHolder()
         self.loop: CappingLoop | None = None
@@ -96,15 +103,25 @@ class Capping:
             clock.monotonic_seconds,
             scheme=None if section.sleep == "none" else section.sleep,
         )
+        self._clocked = ClockedFleet()
+        self._gpu_locks = (
+            None
+            if section.gpu_clocks is None
+            else section.gpu_clocks.locks(self._known_fleet, self._clocked, clock)
+        )
         url = section.prometheus_url
+        self._prometheus = section.prometheus.settings(
+            None if url is None else str(url), patience_seconds=section.observe_timeout_seconds
+        )
         self._observer = ChosenObserver(
-            SnapshotObserver(snapshots, clock), None if url is None else str(url), clock
+            SnapshotObserver(snapshots, clock, self._fleet.seen_by_router), self._prometheus, clock
         )
         self._capper = self._cluster() if section.kubernetes is not None else self._local()
 
     def seen_by_router(self, snapshot: FleetSnapshot) -> FleetSnapshot:
-        """The snapshot without the replicas that sleep."""
-        return self._fleet.seen_by_router(snapshot)
+        """The snapshot without the replicas that sleep, and with the clocks that are locked."""
+        awake = self._fleet.seen_by_router(snapshot)
+        return self._clocked.seen_by_router(awake, now_seconds=self._clock.monotonic_seconds())
 
     async def start(self) -> None:
         """Begin.
@@ -120,9 +137,14 @@ class Capping:
 
     async def stop(self) -> None:
         """Stop. In a cluster what is in force stays; replicas that sleep here are woken."""
+        if self.loop is not None and self._capper.leads():
+            await self.loop.let_go()
         await self._capper.stop()
         if self.loop is not None:
             await self.loop.aclose()
+        if self._gpu_locks is not None:
+            # In a cluster another leader renews the leases, or they run out.
+            await self._gpu_locks.aclose(release=self._section.kubernetes is None)
         await self._observer.aclose()
         await self._fleet.stop()
         if self._scaler is not None:
@@ -146,10 +168,13 @@ class Capping:
         await server.start()
 
     def to_dict(self) -> dict[str, Any]:
-        """What the loop decided last, by configuration."""
-        reports = {} if self.loop is None else self.loop.reports
+        """What the loop decided, did and said last, by configuration."""
+        loop = self.loop
+        if loop is None:
+            return {}
         return {
             name: {
+                **loop.told(name),
                 "explanation": report.plan.explanation,
                 "domains": [
                     {
@@ -174,11 +199,18 @@ class Capping:
                     for one in report.plan.targets
                 ],
             }
-            for name, report in reports.items()
+            for name, report in loop.reports.items()
         }
 
-    def _loop(self, workloads: Any, journal: Journal) -> CappingLoop:
-        section = self._section
+    def _loop(
+        self,
+        workloads: Any,
+        journal: Journal,
+        secrets: Secrets | None = None,
+        vertical: VerticalWatch | None = None,
+    ) -> CappingLoop:
+        section, asked = self._section, self._prometheus
+        history = HistoryAccess(url=asked.url, headers=asked.headers, ca_file=asked.ca_file)
         self.loop = CappingLoop(
             workloads=workloads,
             observer=self._observer,
@@ -191,15 +223,24 @@ class Capping:
                 status_seconds=section.status_seconds,
             ),
             allowances=self.allowances,
+            secrets=secrets,
+            clocks=self._gpu_locks,
             forecasts=self._forecasts,
             fleet=self._known_fleet,
             listeners=(self._metrics.record,),
+        )
+        self.loop.adviser = Advisors(
+            journal,
+            self._clock,
+            smoothing=SmoothingWatch(history, self._clock),
+            vertical=vertical,
         )
         return self.loop
 
     def _forecasts(self) -> Mapping[str, RouterForecast]:
         fleet = self._known_fleet()
-        return with_waiting(forecasts(self._picker), fleet, self._waiting(), self._awake)
+        known = forecasts(self._picker, now_seconds=self._clock.monotonic_seconds())
+        return with_waiting(known, fleet, self._waiting(), self._awake)
 
     def _awake(self, backend: str) -> int:
         there = self._fleet.replicas(backend)
@@ -215,22 +256,26 @@ class Capping:
     def _cluster(self) -> _Capper:
         # Its clients take a second to import, which only those who use them should wait for.
         from capper.actuators.kubernetes import KubernetesWorkloads  # noqa: PLC0415 - see above
+        from capper.kube.secrets import ClusterSecrets  # noqa: PLC0415 - see above
         from capper.operator.cluster import (  # noqa: PLC0415 - see above
             ClusterCapper,
             ClusterSettings,
         )
         from capper.operator.leader import LeaseSettings  # noqa: PLC0415 - see above
+        from capper.vertical.reading import VerticalReader  # noqa: PLC0415 - see above
 
         section = self._section.kubernetes
         assert section is not None, "asked by the caller"
         name = os.environ.get("POD_NAME") or socket.gethostname()
         settings = ClusterSettings(
             kubeconfig=None if section.kubeconfig is None else str(section.kubeconfig),
-            namespaces=section.namespaces,
+            namespaces=section.followed_in(os.environ),
             period_seconds=self._section.period_seconds,
             board_seconds=6.0 * self._section.period_seconds,
+            status_age_seconds=2.0 * self._section.status_seconds
+            + 6.0 * self._section.period_seconds,
             lease=LeaseSettings(
-                namespace=section.lease_namespace,
+                namespace=section.lease_in(os.environ),
                 name=section.lease_name,
                 identity=f"{name}_{uuid.uuid4().hex[:8]}",
                 duration_seconds=section.lease_seconds,
@@ -241,7 +286,15 @@ class Capping:
         return ClusterCapper(
             settings,
             self._clock,
-            lambda api, journal: self._loop(KubernetesWorkloads(api), journal),
+            lambda api, journal: self._loop(
+                KubernetesWorkloads(api),
+                journal,
+                ClusterSecrets(api, self._clock),
+                VerticalWatch(VerticalReader(api), self._clock),
+            ),
             prices=self._prices,
+            allowances=self.allowances,
             fleet=self._known_fleet,
+            make_racks=racks_factory(self._prometheus, self._clock, self._registry),
+            clocked=self._clocked,
         )

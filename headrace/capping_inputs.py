@@ -1,11 +1,12 @@
 """What the capper learns from the router of its process, and from whom it gets watts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from capper.actuators.workloads import Workload
 from capper.api.config import PowerCappingConfig
+from capper.decide.clocked import packed_tokens_per_joule
 from capper.decide.observation import Observation, RouterForecast
 from capper.decide.policy import Policy
 from capper.operator.snapshot_observer import SnapshotObserver
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from capper.observe.observer import PrometheusObserver
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusAccess:
+    """How a Prometheus is asked for watts (see capper.observe.observer.PrometheusObserver)."""
+
+    url: str | None = None
+    timeout_seconds: float = 3.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca_file: str | None = None
+    host_ratio: float = 1.0
+
+
 class ChosenObserver:
     """Prometheus for what names queries or where there is one, else the router's own snapshot.
 
@@ -25,10 +37,10 @@ class ChosenObserver:
         problems: Of the queries, by name of the policy.
     """
 
-    def __init__(self, snapshot: SnapshotObserver, url: str | None, clock: Clock) -> None:
-        """Ask `snapshot`, or the Prometheus at `url` or at a configuration's own address."""
+    def __init__(self, snapshot: SnapshotObserver, access: PrometheusAccess, clock: Clock) -> None:
+        """Ask `snapshot`, or the Prometheus of `access` or at a configuration's own address."""
         self._snapshot = snapshot
-        self._url = url
+        self._access = access
         self._clock = clock
         self._prometheus: PrometheusObserver | None = None
         self.problems: Mapping[str, tuple[str, ...]] = {}
@@ -38,13 +50,25 @@ class ChosenObserver:
     ) -> Observation:
         """See Observer."""
         spec = config.spec
-        if self._url is None and not spec.metrics and not any(one.query for one in spec.domains):
+        if (
+            self._access.url is None
+            and not spec.metrics
+            and not any(one.query for one in spec.domains)
+        ):
             return await self._snapshot.observe(config, policy, workloads)
         if self._prometheus is None:
             # Its client is only imported by those who use it.
             from capper.observe.observer import PrometheusObserver  # noqa: PLC0415 - see above
 
-            self._prometheus = PrometheusObserver(self._url, self._clock)
+            access = self._access
+            self._prometheus = PrometheusObserver(
+                access.url,
+                self._clock,
+                timeout_seconds=access.timeout_seconds,
+                headers=access.headers,
+                ca_file=access.ca_file,
+                host_ratio=access.host_ratio,
+            )
         seen = await self._prometheus.observe(config, policy, workloads)
         self.problems = {
             **self.problems,
@@ -58,8 +82,9 @@ class ChosenObserver:
             await self._prometheus.aclose()
 
 
-def forecasts(picker: Picker) -> dict[str, RouterForecast]:
-    """By backend: requests in flight, and what the committed sets need of it and leave out."""
+def forecasts(picker: Picker, *, now_seconds: float) -> dict[str, RouterForecast]:
+    """By backend: requests in flight, what the committed sets need of it, and what it is worth."""
+    worths = _packed_worths(picker, now_seconds)
     commitments = picker.commitments().values()
     committed = frozenset(one for each in commitments for one in each.addresses)
     units: dict[str, list[tuple[str, int]]] = {}
@@ -76,8 +101,23 @@ def forecasts(picker: Picker) -> dict[str, RouterForecast]:
             )
             if commitments
             else None,
+            packed_tokens_per_joule=worths.get(backend),
         )
         for backend, there in units.items()
+    }
+
+
+def _packed_worths(picker: Picker, now_seconds: float) -> dict[str, float]:
+    """Tokens per joule of a filled replica, by backend, at the mix of the first of its models."""
+    firsts = {unit.backend.name: unit for unit in reversed(picker.units()) if unit.replica.models}
+    return {
+        name: packed_tokens_per_joule(
+            unit.profile,
+            picker.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
+            tpot_limit_seconds=unit.backend.objective.tpot_seconds
+            * unit.backend.objective.margin_ratio,
+        )
+        for name, unit in firsts.items()
     }
 
 

@@ -83,19 +83,24 @@ class ServedFleet:
         return LocalReplicas(awake=len(there) - len(away) + waking, total=len(there), waking=waking)
 
     async def set_awake(self, backend: str, count: int) -> None:
-        """See LocalFleet. Returns at once; replicas follow as they can."""
+        """See LocalFleet. Returns at once; replicas follow as they can.
+
+        The last replica of the fleet that serves a model sleeps only where `count` is zero: a
+        backend of several models may so keep more than `count`.
+        """
         there = self._of(backend) or ()
-        serving = [
-            one.address
-            for one in there
-            if one.address not in self._sleepers or self._sleepers[one.address].wanted
-        ]
-        away = [one.address for one in there if one.address not in serving]
-        serving.sort(key=self._load)
-        for address in serving[: max(0, len(serving) - count)]:
-            self._hide(address)
-        for address in away[: max(0, count - len(serving))]:
-            self._want(address)
+        serving = [one for one in there if self._serves(one)]
+        away = [one for one in there if not self._serves(one)]
+        excess = len(serving) - count
+        for one in sorted(serving, key=lambda one: self._load(one.address)):
+            if excess <= 0:
+                break
+            if count == 0 or not self._is_last_of_a_model(one):
+                self._hide(one.address)
+                excess -= 1
+        away.sort(key=lambda one: not self._is_last_of_a_model(one))
+        for one in away[: max(0, -excess)]:
+            self._want(one.address)
 
     async def stop(self) -> None:
         """Stop telling replicas anything; those that were told to sleep are woken once more."""
@@ -112,6 +117,20 @@ class ServedFleet:
             if one.name == backend:
                 return one.replicas
         return None
+
+    def _serves(self, replica: Replica) -> bool:
+        sleeper = self._sleepers.get(replica.address)
+        return sleeper is None or sleeper.wanted
+
+    def _is_last_of_a_model(self, replica: Replica) -> bool:
+        """Whether without it nobody in the fleet serves one of its models."""
+        others = {
+            model
+            for other in self._snapshots.current.fleet.replicas()
+            if other.address != replica.address and self._serves(other)
+            for model in other.models
+        }
+        return not others.issuperset(replica.models)
 
     def _load(self, address: str) -> float:
         """Requests on it; the emptiest sleeps first. Unknown is as much as any."""

@@ -15,11 +15,16 @@ _COMMANDS = {
     "serve": ("headrace.serve", "the router, as Envoy's external processor"),
     "epp": ("headrace.epp", "the router in the place of the reference endpoint picker"),
     "check": ("headrace.check", "validate configuration files"),
+    "webhook": ("headrace.webhook", "gate new pods until the capper has chosen their rack"),
+    "sweep": ("headrace.sweep", "lift rack gates that nobody lifted in time"),
+    "agent": ("headrace.agent", "the clocks and power limits of a node's GPUs, by leases"),
+    "tune": ("headrace.tune", "find the GPU clock of the most tokens per joule by trying"),
     "explain": ("headrace.explain", "why requests go where they go"),
     "conformance": ("headrace.conformance.command", "try any picker against the protocol"),
     "envoy-config": ("headrace.envoy_command", "Envoy's bootstrap for a fleet file"),
     "fit": ("headrace.fit", "fit the simulated hardware to public measurements"),
     "simulate": ("headrace.simulate", "a scenario under one or more policies, simulated"),
+    "smooth": ("headrace.smooth", "replicas over racks so that their peaks do not meet"),
     "bench": ("headrace.bench.command", "reproduce the figures of the documentation"),
 }
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from headrace.config_errors import BadInputError
+from headrace.simulate_page import write_page
 from loadtest.reports.account_table import ACCOUNT_FOOTNOTE, account_table
 from loadtest.reports.json_report import dumps, study_document
 from loadtest.reports.plots import write_plots
@@ -26,6 +27,7 @@ from loadtest.reports.tables import (
 )
 from loadtest.simulator.arms import arm_plan
 from loadtest.simulator.scenario import Scenario, ScenarioError
+from loadtest.study.reach import plan_reach, reached
 from loadtest.study.scenario_files import load_scenario
 from loadtest.study.study import Study, cost, plan_study, run_studies
 from loadtest.study.summary import StudySummary
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window-seconds", type=float, metavar="S", help="in place of the scenario's window"
     )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write a page with plots and the targets there"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
 
 
@@ -57,18 +62,26 @@ def run(args: argparse.Namespace) -> int:
     try:
         scenario = scenario_of(args)
         seeds = parse_seeds(args.seeds, command="simulate")
-        plan = plan_study(scenario, seeds=seeds, recorded=args.out is not None)
+        shown = args.out is not None or args.page is not None
+        plans = [plan_study(scenario, seeds=seeds, recorded=shown)]
+        if args.page is not None:
+            plans += plan_reach(scenario, seeds=seeds)
         with (
             workers(args.jobs) as crew,
-            progress_bar(console, scenario.name, cost([plan])) as progress,
+            progress_bar(console, scenario.name, cost(plans)) as progress,
         ):
-            [study] = run_studies([plan], crew=crew, progress=progress)
+            study, *further = run_studies(plans, crew=crew, progress=progress)
     except ScenarioError as error:
         raise BadInputError(*error.problems) from error
     print_summary(console, study.summary)
+    written: list[Path] = []
     if args.out is not None:
-        for path in _write(study, args.out):
-            console.print(f"written: {path}", markup=False, soft_wrap=True)
+        written += _write(study, args.out)
+    if args.page is not None:
+        targets = reached(scenario, [one.summary for one in further])
+        written += write_page(study, targets, args)
+    for path in written:
+        console.print(f"written: {path}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -86,6 +99,8 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
         problems.append(f"simulate: --jobs must be 1 or more, got {args.jobs}.")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         problems.append(f"simulate: --out {args.out}: is not a folder.")
+    if args.page is not None and not args.page.absolute().parent.is_dir():
+        problems.append(f"simulate: --page {args.page}: there is no such folder.")
     if problems:
         raise BadInputError(*problems)
     changes: dict[str, object] = {}

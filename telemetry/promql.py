@@ -1,12 +1,13 @@
-"""Instant queries to Prometheus through prometheus-api-client, which blocks: in own threads."""
+"""Queries to Prometheus through prometheus-api-client, which blocks: in threads of its own."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import aiocache
@@ -22,6 +23,7 @@ from telemetry.reading import FailureReason
 
 _CHUNK_BYTES = 65536
 _DETAIL_CHARACTERS = 300
+_ReadT = TypeVar("_ReadT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +77,20 @@ class Answer(NamedTuple):
     asked_epoch_seconds: float
 
 
+class RangeRow(NamedTuple):
+    """One series of a range query.
+
+    Attributes:
+        labels: Of the series.
+        points: Epoch seconds and value, in the order of time; values may be NaN.
+    """
+
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+
+
 class PrometheusQuerier:
-    """Instant queries off the event loop; one answer serves everybody who asks within its time."""
+    """Queries off the event loop; one instant answer serves everybody who asks within its time."""
 
     def __init__(
         self,
@@ -117,11 +131,40 @@ class PrometheusQuerier:
                 return Answer(*cached)
             asked_epoch_seconds = self._clock.epoch_seconds()
             rows = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._query, promql
+                self._threads,
+                self._with_client,
+                lambda client: [_row(entry) for entry in client.custom_query(promql)],
             )
             answer = Answer(rows, asked_epoch_seconds)
             await self._cache.set(key, tuple(answer), ttl=self._settings.cache_seconds)
             return answer
+
+    async def ask_range(
+        self,
+        promql: str,
+        *,
+        start_epoch_seconds: float,
+        end_epoch_seconds: float,
+        step_seconds: float,
+    ) -> Sequence[RangeRow]:
+        """The series of `promql` from start to end, both included; never a cached answer.
+
+        Raises:
+            QueryError: Prometheus could not be reached, refused, or gave no series.
+        """
+
+        def ask(client: PrometheusConnect) -> list[RangeRow]:
+            result = client.custom_query_range(
+                promql,
+                start_time=datetime.fromtimestamp(start_epoch_seconds, tz=UTC),
+                end_time=datetime.fromtimestamp(end_epoch_seconds, tz=UTC),
+                step=f"{step_seconds:g}s",
+            )
+            return [_range_row(entry) for entry in result]
+
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._with_client, ask
+        )
 
     def age_seconds(self, answer: Answer) -> float:
         """How long ago `answer` was asked for; never negative."""
@@ -133,19 +176,18 @@ class PrometheusQuerier:
         for client in self._clients:
             client.close()
 
-    def _query(self, promql: str) -> list[Row]:
+    def _with_client(self, ask: Callable[[PrometheusConnect], list[_ReadT]]) -> list[_ReadT]:
         """In a thread: ask, and translate every way in which asking fails."""
         client = self._idle.get()
         try:
-            result = client.custom_query(promql)
-            return [_row(entry) for entry in result]
+            return ask(client)
         except requests.RequestException as error:
             raise QueryError(_reason(error), _detail(error)) from error
         except PrometheusApiClientException as error:
             raise QueryError(_status_reason(str(error)), str(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise QueryError(
-                FailureReason.MALFORMED, f"the answer is not an instant vector ({error!r})"
+                FailureReason.MALFORMED, f"the answer is not of the kind asked for ({error!r})"
             ) from error
         finally:
             self._idle.put(client)
@@ -275,3 +317,9 @@ def _row(entry: Any) -> Row:
     """One series of an instant vector: {"metric": {...}, "value": [time, "text"]}."""
     _, value = entry["value"]
     return dict(entry["metric"]), float(value)
+
+
+def _range_row(entry: Any) -> RangeRow:
+    """One series of a matrix: {"metric": {...}, "values": [[time, "text"], ...]}."""
+    points = [(float(time), float(value)) for time, value in entry["values"]]
+    return RangeRow(dict(entry["metric"]), points)

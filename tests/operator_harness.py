@@ -10,6 +10,7 @@ from dataclasses import replace
 from kubernetes.aio.client import ApiClient
 
 from capper.actuators.kubernetes import KubernetesWorkloads
+from capper.advisors import Advisors
 from capper.api import API_VERSION, KIND
 from capper.api.schema import custom_resource_definition
 from capper.decide.observation import DomainReading, Observation, PowerReading, Sample
@@ -20,6 +21,9 @@ from capper.operator.cluster import ClusterCapper, ClusterSettings
 from capper.operator.handlers import FINALIZER
 from capper.operator.kube_journal import KubernetesJournal
 from capper.operator.leader import LeaseSettings
+from capper.smoothing.watch import HistoryAccess, SmoothingWatch
+from capper.vertical.reading import VerticalReader
+from capper.vertical.watch import VerticalWatch
 from fleet.price import PriceHolder
 from telemetry.kubernetes.client import load_configuration
 from telemetry.system_clock import SystemClock
@@ -104,13 +108,23 @@ def capping(namespace, name="cap", *, cap=2100, refs=("llm-scaler",), **spec):
 BOUNDS = {"replicaBounds": {"preferPausedScaleOut": False}, "price": {"enabled": False}}
 
 
+def advisers(api, journal, clock):
+    """Who reads history and VerticalPodAutoscalers; the Prometheus is the configuration's own."""
+    return Advisors(
+        journal,
+        clock,
+        smoothing=SmoothingWatch(HistoryAccess(), clock),
+        vertical=VerticalWatch(VerticalReader(api), clock),
+    )
+
+
 @contextlib.asynccontextmanager
-async def capper(path, plant, *, namespace, identity="a", **settings):
+async def capper(path, plant, *, namespace, identity="a", allowances=None, **settings):
     """A running ClusterCapper through a kubeconfig file."""
-    prices, allowances, clock = PriceHolder(), AllowanceHolder(), SystemClock()
+    prices, allowances, clock = PriceHolder(), allowances or AllowanceHolder(), SystemClock()
 
     def make_loop(api, journal):
-        return CappingLoop(
+        loop = CappingLoop(
             workloads=KubernetesWorkloads(api),
             observer=plant,
             clock=clock,
@@ -119,6 +133,8 @@ async def capper(path, plant, *, namespace, identity="a", **settings):
             allowances=allowances,
             settings=LoopSettings(period_seconds=PERIOD, status_seconds=0.5),
         )
+        loop.adviser = advisers(api, journal, clock)
+        return loop
 
     lease = LeaseSettings(
         namespace=namespace,
@@ -129,11 +145,16 @@ async def capper(path, plant, *, namespace, identity="a", **settings):
     )
     running = ClusterCapper(
         ClusterSettings(
-            kubeconfig=str(path), namespaces=(namespace,), lease=lease, period_seconds=PERIOD
+            kubeconfig=str(path),
+            namespaces=(namespace,),
+            lease=lease,
+            period_seconds=PERIOD,
+            board_seconds=6.0 * PERIOD,
         ),
         clock,
         make_loop,
         prices=prices,
+        allowances=allowances,
         **settings,
     )
     await running.start()
@@ -141,6 +162,7 @@ async def capper(path, plant, *, namespace, identity="a", **settings):
         yield running
     finally:
         await running.stop()
+        await running.loop.adviser.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -148,15 +170,21 @@ async def direct_loop(path, plant, *, clock=None, **settings):
     """A loop without kopf and lease: the test puts, turns and removes."""
     async with ApiClient(await load_configuration(str(path))) as client:
         api = KubeApi(client)
-        yield CappingLoop(
+        clock, journal = clock or SystemClock(), KubernetesJournal(api)
+        loop = CappingLoop(
             workloads=KubernetesWorkloads(api),
             observer=plant,
-            clock=clock or SystemClock(),
+            clock=clock,
             prices=PriceHolder(),
-            journal=KubernetesJournal(api),
+            journal=journal,
             settings=LoopSettings(period_seconds=PERIOD),
             **settings,
         )
+        loop.adviser = advisers(api, journal, clock)
+        try:
+            yield loop
+        finally:
+            await loop.adviser.aclose()
 
 
 async def install(kube, *folders):

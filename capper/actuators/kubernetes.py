@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from capper.actuators.bounds import Bound, bounds_of, present, split, values_of
+from capper.actuators.eviction import victim
 from capper.actuators.reading import ORIGINAL, PAUSE, Reader, is_ours, kept_of
 from capper.actuators.resolution import Resolution, Resolver
 from capper.actuators.workloads import Trouble, Workload, WorkloadError
@@ -146,6 +147,18 @@ class KubernetesWorkloads:
         _pausable(found)
         if _applied_by_us(found.obj, PAUSE):
             await self._apply(found, let_go=(PAUSE,))
+
+    @_told
+    async def evict_replica(self, ref: str, *, floor: int) -> None:
+        """See Workloads."""
+        found = await self._resolver.resolve(ref)
+        pod = victim(await self._reader.pods(found), floor=floor)
+        if pod is None:
+            raise WorkloadError(
+                Trouble.UNSUPPORTED,
+                f"{found.written}: no replica may be evicted: {floor} ready ones have to stay.",
+            )
+        await self._api.evict(found.namespace, pod)
 
     async def _dealt(
         self, found: Resolution, replicas: int, before: list[int | None]

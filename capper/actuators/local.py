@@ -102,6 +102,11 @@ class LocalWorkloads:
         """See Workloads."""
         raise WorkloadError(Trouble.UNSUPPORTED, f"{ref}: nothing scales it.")
 
+    async def evict_replica(self, ref: str, *, floor: int) -> None:
+        """See Workloads."""
+        del floor
+        raise WorkloadError(Trouble.UNSUPPORTED, f"{ref}: its bound acts at once.")
+
     def _find(self, ref: str) -> tuple[str, LocalReplicas]:
         backend = ref.rsplit("/", maxsplit=1)[-1]
         there = self._fleet.replicas(backend)

@@ -12,6 +12,7 @@ from capper.kube.api import FIELD_MANAGER, KubeApi, NotFoundError
 from capper.kube.kinds import (
     AUTOSCALER,
     DISRUPTION_BUDGET,
+    POD,
     SCALED_OBJECT,
     Kind,
     KubeObject,
@@ -92,6 +93,16 @@ class Reader:
             told = [at(scale or {}, (part, "replicas")) or 0 for part in ("spec", "status")]
             counts.append(max(told))
         return counts
+
+    async def pods(self, found: Resolution) -> list[KubeObject]:
+        """Its pods, by the selectors of their owners; none where an owner has no selector."""
+        listed: list[KubeObject] = []
+        for scale in await self._scales(found):
+            labels = at(scale or {}, ("spec", "selector", "matchLabels"))
+            if labels:
+                selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+                listed += await self._api.find(POD, found.namespace, labels=selector)
+        return listed
 
     async def _scales(self, found: Resolution) -> list[KubeObject | None]:
         return await asyncio.gather(*(self._scale(found.namespace, *one) for one in found.pods))

@@ -95,3 +95,7 @@ class Workloads(Protocol):
     async def resume_scale_out(self, ref: str) -> None:
         """Allow growth again."""
         ...
+
+    async def evict_replica(self, ref: str, *, floor: int) -> None:
+        """Remove one replica, as disruption budgets allow, and while `floor` ready ones stay."""
+        ...

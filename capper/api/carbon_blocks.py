@@ -11,37 +11,66 @@ from capper.api.fields import (
     PositiveWatts,
     ShortText,
     Text,
+    Url,
 )
 from capper.api.rules import ApiModel, Rule
 from capper.api.secret_block import SecretKeyRef
+
+_WITH_KEY = frozenset({"ElectricityMaps", "WattTime"})
+_LOCAL = frozenset({"Static", "CSV"})
+# The kind of a provider's figures, in CEL.
+_FIGURES = "(self.{0}.type == 'WattTime' || has(self.{0}.kind) && self.{0}.kind == 'marginal')"
 
 
 class CarbonProvider(ApiModel):
     """Where carbon intensity comes from."""
 
     type: Literal["UKCarbonIntensity", "ElectricityMaps", "WattTime", "Static", "CSV"]
-    """WattTime's figure is marginal, the others' are averages: the two are never mixed."""
+    """WattTime's figure is marginal, the other networks' are averages: they are never mixed."""
     zone: ShortText | None = None
     """Zone (ElectricityMaps), region (WattTime) or region id (UK; none is the whole of GB)."""
     secret_ref: SecretKeyRef | None = None
-    """Token, or `user:password` for WattTime."""
+    """Token, or `user:password` for WattTime; without it the capper's environment has it."""
+    kind: Literal["average", "marginal"] | None = None
+    """What the figures of `Static` and `CSV` are; by default averages."""
     grams_per_kilowatt_hour: GramsPerKilowattHour | None = None
     """The figure of `Static`."""
     path: Text | None = None
     """File of `CSV`: columns time (RFC 3339) and gCO2/kWh."""
-    refresh_seconds: PositiveSeconds = 1800
+    base_url: Url | None = None
+    """Root of a mirror of the API; by default the public one."""
+    refresh_seconds: Annotated[float, Field(ge=60)] = 1800
     """How often the provider is asked."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10
+    """For one question."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!(self.type in ['ElectricityMaps', 'WattTime'])"
-            " || (has(self.zone) && has(self.secretRef))",
+            "!(self.type in ['ElectricityMaps', 'WattTime']) || has(self.zone)",
+            lambda it: it.type not in _WITH_KEY or it.zone is not None,
+            "ElectricityMaps and WattTime need it",
+            "zone",
+        ),
+        Rule(
+            "!has(self.secretRef) || self.type in ['ElectricityMaps', 'WattTime']",
+            lambda it: it.secret_ref is None or it.type in _WITH_KEY,
+            "belongs to ElectricityMaps and WattTime",
+            "secretRef",
+        ),
+        # Else whoever may write this resource could have the environment's key sent anywhere.
+        Rule(
+            "!has(self.baseUrl) || self.type == 'UKCarbonIntensity' || has(self.secretRef)",
             lambda it: (
-                it.type not in {"ElectricityMaps", "WattTime"}
-                or (it.zone is not None and it.secret_ref is not None)
+                it.base_url is None or it.type == "UKCarbonIntensity" or it.secret_ref is not None
             ),
-            "needs zone and secretRef",
-            "type",
+            "belongs to network providers; where they need a key it comes from secretRef",
+            "baseUrl",
+        ),
+        Rule(
+            "!has(self.kind) || self.type in ['Static', 'CSV']",
+            lambda it: it.kind is None or it.type in _LOCAL,
+            "belongs to Static and CSV; the others have their own",
+            "kind",
         ),
         Rule(
             "(self.type == 'Static') == has(self.gramsPerKilowattHour)",
@@ -57,6 +86,11 @@ class CarbonProvider(ApiModel):
         ),
     )
 
+    @property
+    def figures(self) -> str:
+        """`average` or `marginal`."""
+        return "marginal" if self.type == "WattTime" else self.kind or "average"
+
 
 class CarbonSchedule(ApiModel):
     """The cap follows the rank of the present hour among the next ones."""
@@ -71,6 +105,8 @@ class CarbonSchedule(ApiModel):
     """How far ahead the ranking looks."""
     min_change_seconds: PositiveSeconds = 1800
     """At most one change in this time."""
+    ramp_levels: Annotated[int, Field(ge=1, le=8)] = 1
+    """Levels by which one change may move the cap."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -113,6 +149,8 @@ class Carbon(ApiModel):
     """Switch."""
     provider: CarbonProvider
     """Source of the intensity."""
+    fallback: CarbonProvider | None = None
+    """Source of the same kind of figures for times of which the first knows nothing."""
     schedule: CarbonSchedule | None = None
     """Cap by rank of the hour."""
     budget: CarbonBudget | None = None
@@ -131,5 +169,12 @@ class Carbon(ApiModel):
             "has(self.schedule) || has(self.budget)",
             lambda it: it.schedule is not None or it.budget is not None,
             "needs schedule or budget",
+        ),
+        Rule(
+            f"!has(self.fallback)"
+            f" || {_FIGURES.format('provider')} == {_FIGURES.format('fallback')}",
+            lambda it: it.fallback is None or it.fallback.figures == it.provider.figures,
+            "must have the provider's kind of figures: averages and marginals are never mixed",
+            "fallback",
         ),
     )

@@ -27,6 +27,7 @@ from capper.api.targets import (
     ScaleObjectRef,
     TargetSelector,
 )
+from capper.api.vertical_block import Vertical
 from capper.decide.policy import ROOT
 
 
@@ -115,6 +116,8 @@ class Spec(ApiModel):
     """Set-points for cooling."""
     smoothing: Smoothing | None = None
     """Dealing services over the power tree."""
+    vertical: Vertical | None = None
+    """VerticalPodAutoscalers of the targets."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

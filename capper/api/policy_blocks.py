@@ -134,6 +134,8 @@ class ReplicaBounds(ApiModel):
     """Stop growth by KEDA's annotation `autoscaling.keda.sh/paused-scale-out` where it exists."""
     take_ownership: bool = False
     """Also write bounds that another manager applies (GitOps), instead of `FieldConflict`."""
+    evict_after_seconds: PositiveSeconds | None = None
+    """Over a cap for this long, replicas that do not fit are evicted; by default never."""
 
 
 class Brake(ApiModel):

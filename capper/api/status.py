@@ -5,7 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from capper.api.fields import MAX_ITEMS
+from capper.api.grid_status import CarbonStatus, CoolingStatus
+from capper.api.room_blocks import RackStatus
 from capper.api.rules import ApiModel
+from capper.api.smoothing_block import SmoothingStatus
+from capper.api.vertical_block import VerticalStatus
 
 ConditionType = Literal[
     "Ready",
@@ -25,6 +29,20 @@ ConditionType = Literal[
     "CapUnreachable",
     "SlowActuators",
     "CarbonUnknown",
+    "SmoothingPlanned",
+    "AutoscalerConflict",
+    "VerticalUnsupported",
+    "VerticalUnread",
+    "GpuFragmented",
+    "CarbonFeedFailing",
+    "CarbonKindChanged",
+    "CoolingUnknown",
+    "CoolingFailing",
+    "ClocksPartial",
+    "PlacementReady",
+    "MatrixUnusable",
+    "RackSensorDoubted",
+    "RestartsPods",
 ]
 
 
@@ -62,6 +80,16 @@ class TargetStatus(ApiModel):
     """Bound that is, or would be, in force."""
     original_max_replicas: int | None = None
     """Bound before the capper, restored when this resource goes."""
+    allowed_replicas: int | None = None
+    """What KEDA is told by the external scaler, where that is enabled."""
+    backend: str = ""
+    """Name under which the router knows it."""
+    clock_mega_hertz: float | None = None
+    """Highest GPU clock, where it is locked."""
+    limit_watts_per_replica: float | None = None
+    """Power limit of one replica, where one is set."""
+    band: str = ""
+    """Worst of the domains that feed it."""
     decision: str = ""
     """What was decided."""
     reason: Annotated[str, Field(max_length=1024)] = ""
@@ -130,6 +158,14 @@ class Status(ApiModel):
     """Carbon intensity now."""
     emitted_grams: float | None = None
     """gCO2e in the present budget period."""
+    carbon: CarbonStatus | None = None
+    """Grid carbon in full."""
+    cooling: CoolingStatus | None = None
+    """Set-points of the cooling."""
+    racks: Annotated[tuple[RackStatus, ...], Field(max_length=MAX_ITEMS)] = ()
+    """Racks for new replicas."""
+    last_turn_time: str | None = None
+    """Time of the turn that this speaks of, RFC 3339."""
     next_change_time: str | None = None
     """Earliest time of the next change."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32)] = ()
@@ -138,6 +174,10 @@ class Status(ApiModel):
     """Decision by workload."""
     domains: Annotated[tuple[DomainStatus, ...], Field(max_length=MAX_ITEMS)] = ()
     """State by rack and domain."""
+    smoothing: SmoothingStatus | None = None
+    """The smoothing plan."""
+    vertical: Annotated[tuple[VerticalStatus, ...], Field(max_length=MAX_ITEMS)] = ()
+    """VerticalPodAutoscalers of the targets."""
     last_actions: Annotated[tuple[ActionStatus, ...], Field(max_length=20)] = ()
     """The newest actions, newest first."""
     originals: Annotated[tuple[SavedOriginal, ...], Field(max_length=1024)] = ()

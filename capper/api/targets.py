@@ -14,6 +14,7 @@ from capper.api.fields import (
     Priority,
     Replicas,
     ShortText,
+    Watts,
 )
 from capper.api.rules import ApiModel, Rule
 
@@ -119,6 +120,10 @@ class RackConstraint(ApiModel):
     """Watts, for all of the rack: a number, or text with a unit ("18kW")."""
     max_temperature: Number | None = None
     """Highest inlet temperature in degrees Celsius."""
+    idle_watts: Watts = 0
+    """What it draws with all replicas idle: heat budgets go no lower."""
+    airflow_cubic_meters_per_second: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Air through it, where no sensor tells; with all of them known a matrix counts air, too."""
 
 
 class Domain(ApiModel):

@@ -165,6 +165,7 @@ def _pacing(spec: Spec) -> Pacing:
         oscillation_freeze_seconds=block.oscillation_freeze_seconds,
         escalate_after_seconds=block.escalate_after_seconds,
         max_reverts=block.max_reverts,
+        evict_after_seconds=spec.replica_bounds.evict_after_seconds,
     )
 
 

@@ -9,10 +9,12 @@ from capper.decide.plan import (
     Hold,
     PauseScaleOut,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     ResumeScaleOut,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
     SetPrice,
     SetShed,
     ShedLevel,
@@ -23,6 +25,7 @@ from capper.decide.workload import Workload
 
 _PRICE_STEP = 1e-6
 _ROUNDING_HERTZ = 1.0
+_ROUNDING_WATTS = 1e-6
 
 
 def price_action(leaf: Sight, ratio: float, *, worst: Sight) -> list[Action]:
@@ -48,6 +51,21 @@ def clock_action(outcome: Outcome) -> list[Action]:
     direction = "lower" if held is None or wanted < held else "higher"
     sentence = f"clocks {direction}, to {wanted / 1e6:.0f} MHz: what the watts over the limit need"
     return [SetClock(ref, wanted, Why(sentence=sentence, figures=(("hertz", wanted),)))]
+
+
+def limit_action(outcome: Outcome) -> list[Action]:
+    """A new power limit, or none any more."""
+    held, wanted = outcome.memory.limit_watts, outcome.limit_watts
+    ref = outcome.workload.ref
+    if wanted is None:
+        why = Why(sentence="all boards at their highest fit under the caps")
+        return [] if held is None else [ReleasePowerLimit(ref, why)]
+    if held is not None and abs(wanted - held) < _ROUNDING_WATTS:
+        return []
+    direction = "lower" if held is None or wanted < held else "higher"
+    sentence = f"power limit {direction}, {wanted:.0f} W a replica: so all limits keep the caps"
+    figures = (("watts", wanted), ("replicas", float(outcome.workload.current or 0)))
+    return [SetPowerLimit(ref, wanted, Why(sentence=sentence, figures=figures))]
 
 
 def bound_actions(outcome: Outcome, why: Why) -> list[Action]:

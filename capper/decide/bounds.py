@@ -19,6 +19,7 @@ class Room:
         band: Worst of the domains it touches.
         trust: Worst of the domains it touches.
         may_shed: Whether the faster rungs had their time.
+        giving_way: Of the kept ones, those that make room for a model that has none.
     """
 
     kept: int
@@ -27,6 +28,7 @@ class Room:
     band: Band
     trust: Trust
     may_shed: bool
+    giving_way: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ def next_bound(
     current = one.current or 0
     if room.kept < current:
         return _shed(one, room, pacing, current, now_seconds)
+    if room.giving_way > 0:
+        return _give_way(one, room, pacing, current, now_seconds)
     if one.ceiling is None and one.in_force is None and room.growth and room.band is Band.NORMAL:
         return Step(bound=None, goal=None, sentence="there is room, and no bound is set")
     tight = _capped(one, current + room.growth)
@@ -101,16 +105,32 @@ def safe_max_of(one: Workload, freshness: Freshness) -> int:
 
 def _shed(one: Workload, room: Room, pacing: Pacing, current: int, now_seconds: float) -> Step:
     goal = max(room.kept, one.floor)
-    target, waits = current, None
     if room.may_shed:
-        waits = _ready_at(one.memory.shed_seconds, pacing.shed_interval_seconds, now_seconds)
-        if waits is None:
-            # Replicas that are still ending count as current, so no second one is taken meanwhile.
-            target = max(room.kept, current - 1)
-            waits = now_seconds + pacing.shed_interval_seconds
         sentence = f"over the cap: {goal} of {current} replicas fit, one at a time"
-    else:
-        sentence = f"over the cap: {goal} of {current} replicas fit, faster rungs act first"
+        return _fewer(one, goal, pacing, sentence, now_seconds)
+    sentence = f"over the cap: {goal} of {current} replicas fit, faster rungs act first"
+    bound = current if one.in_force is None else min(one.in_force, current)
+    return Step(bound=max(bound, one.floor), goal=goal, sentence=sentence)
+
+
+def _give_way(one: Workload, room: Room, pacing: Pacing, current: int, now_seconds: float) -> Step:
+    goal = max(current - room.giving_way, one.floor)
+    sentence = (
+        f"{room.giving_way} of {current} replicas are not needed and make room for a model that has"
+        " none, one at a time"
+    )
+    return _fewer(one, goal, pacing, sentence, now_seconds)
+
+
+def _fewer(one: Workload, goal: int, pacing: Pacing, sentence: str, now_seconds: float) -> Step:
+    """One replica less, once the last one that was taken had its time."""
+    current = one.current or 0
+    target = current
+    waits = _ready_at(one.memory.shed_seconds, pacing.shed_interval_seconds, now_seconds)
+    if waits is None:
+        # Replicas that are still ending count as current, so no second one is taken meanwhile.
+        target = max(goal, current - pacing.shed_replicas)
+        waits = now_seconds + pacing.shed_interval_seconds
     bound = target if one.in_force is None else min(one.in_force, target)
     return Step(
         bound=max(bound, one.floor), goal=goal, sentence=sentence, next_change_seconds=waits

@@ -51,7 +51,7 @@ class EmissionBudget:
     """Grams in a period.
 
     Attributes:
-        grams: Allowed in one period.
+        grams: Allowed in one period; infinite: emissions are only counted.
         period_seconds: Periods are counted from 1970-01-01T00:00Z, so a day begins at midnight UTC.
         pue_ratio: Power of the site over that of the computers.
         min_cap_watts: Never lower: what the floors draw.
@@ -64,6 +64,14 @@ class EmissionBudget:
     min_cap_watts: float
     max_cap_watts: float
 
+    def start_seconds(self, now_seconds: float) -> float:
+        """Begin of the period, epoch time."""
+        return math.floor(now_seconds / self.period_seconds) * self.period_seconds
+
+    def end_seconds(self, now_seconds: float) -> float:
+        """End of the period, epoch time."""
+        return self.start_seconds(now_seconds) + self.period_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarbonState:
@@ -75,6 +83,9 @@ class CarbonState:
         period_start_seconds: Of the period that is counted.
         emitted_grams: In it so far.
         metered_seconds: Until when.
+        kind: Of the figures that are counted, average or marginal; None before the first.
+        kind_changed_seconds: When it became another one in the present period; None: it did not.
+        total_grams: Of this kind in all.
     """
 
     level: int | None = None
@@ -82,6 +93,9 @@ class CarbonState:
     period_start_seconds: float | None = None
     emitted_grams: float = 0.0
     metered_seconds: float | None = None
+    kind: str | None = None
+    kind_changed_seconds: float | None = None
+    total_grams: float = 0.0
 
 
 def intensity_at(slots: Sequence[Slot], now_seconds: float) -> float | None:
@@ -123,25 +137,58 @@ def metered(
     watts: float | None,
     grams_per_kilowatt_hour: float | None,
     now_seconds: float,
+    kind: str | None = None,
 ) -> CarbonState:
     """The state with the emissions since the last call: power x intensity x PUE.
 
     Unknown watts count as the highest cap; without an intensity there is nothing to count. A new
-    period begins with nothing.
+    period begins with nothing. Figures of another kind than before are not added to those: the part
+    of the period that is over then counts as its part of the budget, whatever was emitted in it.
     """
-    start = math.floor(now_seconds / budget.period_seconds) * budget.period_seconds
+    start = budget.start_seconds(now_seconds)
     if state.period_start_seconds != start:
         # What was drawn before the period began belongs to the last one.
         since = None if state.metered_seconds is None else max(start, state.metered_seconds)
-        state = replace(state, period_start_seconds=start, emitted_grams=0.0, metered_seconds=since)
+        state = replace(
+            state,
+            period_start_seconds=start,
+            emitted_grams=0.0,
+            metered_seconds=since,
+            kind_changed_seconds=None,
+        )
+    if kind is not None and kind != state.kind:
+        state = _of_kind(budget, state, kind, now_seconds)
     since = state.metered_seconds
     intensity = _plausible(grams_per_kilowatt_hour)
-    emitted = state.emitted_grams
+    grams = 0.0
     if since is not None and now_seconds > since and intensity is not None:
         drawn = budget.max_cap_watts if _plausible(watts) is None else watts or 0.0
         joules = drawn * (now_seconds - since) * budget.pue_ratio
-        emitted += joules / JOULES_PER_KILOWATT_HOUR * intensity
-    return replace(state, emitted_grams=emitted, metered_seconds=now_seconds)
+        grams = joules / JOULES_PER_KILOWATT_HOUR * intensity
+    return replace(
+        state,
+        emitted_grams=state.emitted_grams + grams,
+        total_grams=state.total_grams + grams,
+        metered_seconds=now_seconds,
+    )
+
+
+def _of_kind(
+    budget: EmissionBudget, state: CarbonState, kind: str, now_seconds: float
+) -> CarbonState:
+    """Count figures of another kind from now on; the level was one of the old kind's ranks."""
+    if state.kind is None:
+        return replace(state, kind=kind)
+    part = (now_seconds - budget.start_seconds(now_seconds)) / budget.period_seconds
+    return replace(
+        state,
+        kind=kind,
+        kind_changed_seconds=now_seconds,
+        emitted_grams=budget.grams * part if math.isfinite(budget.grams) else 0.0,
+        total_grams=0.0,
+        metered_seconds=now_seconds,
+        level=None,
+    )
 
 
 def budgeted_cap(
@@ -152,8 +199,7 @@ def budgeted_cap(
     Weighed with the forecast up to that end: cap = grams left / (PUE x integral of intensity).
     Hours without a forecast take the mean of those that have one. None when nothing is forecast.
     """
-    start = math.floor(now_seconds / budget.period_seconds) * budget.period_seconds
-    end = start + budget.period_seconds
+    start, end = budget.start_seconds(now_seconds), budget.end_seconds(now_seconds)
     emitted = state.emitted_grams if state.period_start_seconds == start else 0.0
     known = _within(slots, now_seconds, end)
     known_seconds = sum(seconds for seconds, _ in known)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+_BISECTIONS = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockCurve:
@@ -54,6 +56,17 @@ class ClockCurve:
         """P(f0) of a replica that draws `watts` at a clock: the inverse of `watts`."""
         static = min(self.static_watts, watts)
         return static + (watts - static) / self.power_ratio(hertz)
+
+    def hertz_within(self, limit_watts: float, *, base_watts: float) -> float:
+        """The highest clock at which P(f) is within a limit; 0 where no clock is."""
+        if self.watts(self.base_hertz, base_watts=base_watts) <= limit_watts:
+            return self.base_hertz
+        low, high = 0.0, self.base_hertz
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            fits = self.watts(middle, base_watts=base_watts) <= limit_watts
+            low, high = (middle, high) if fits else (low, middle)
+        return low
 
     def _ratio(self, hertz: float) -> float:
         return min(1.0, max(hertz, 1.0) / self.base_hertz)

@@ -1,5 +1,6 @@
 """A profile at another clock: what the router has to believe from the moment a lock holds."""
 
+import math
 from dataclasses import dataclass, replace
 
 from capper.decide.clock_model import ClockCurve
@@ -8,6 +9,8 @@ from fleet.profile import Profile
 
 _BISECTIONS = 30
 _CLOCKS_TRIED = 6
+# No board runs slower than this part of its full clock, whatever its limit asks.
+_LEAST_CLOCK_RATIO = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +79,36 @@ def prompt_ratio(profile: Profile, mix: Mix, *, batch: float) -> float:
     return prompt_seconds / (prompt_seconds + step_seconds)
 
 
-def profile_at_clock(profile: Profile, clocks: PhaseClocks, hertz: float) -> Profile:
-    """Step times and watts at a clock, from those at full clock. Idle power is left as it is."""
+def profile_at_clock(
+    profile: Profile, clocks: PhaseClocks, hertz: float, *, limit_watts: float = math.inf
+) -> Profile:
+    """Step times and watts at a clock and under a power limit, from those at full clock.
+
+    A limit acts in each phase by itself: the board lowers its clock only in the steps that would
+    draw more. Decodes are taken to be as slow as at the largest batch, which is limited most: a
+    guard that believes too little refuses a request too many, the other way round it breaks the
+    objective of all. Idle power is left as it is.
+
+    Args:
+        profile: At full clock, without a limit.
+        clocks: Of the backend.
+        hertz: Lock; the full clock for none.
+        limit_watts: Of one replica; infinite for none.
+    """
     decodes, prompts = clocks.decodes, clocks.prompts
-    slower, prompt_slower = decodes.time_ratio(hertz), prompts.time_ratio(hertz)
     step, power = profile.step, profile.power
-    floor_watts = max(power.idle_watts, decodes.watts(hertz, base_watts=power.floor_watts))
-    full_watts = decodes.watts(hertz, base_watts=power.floor_watts + power.span_watts)
-    prefill_watts = prompts.watts(hertz, base_watts=power.prefill_watts)
+    top_watts = power.floor_watts + power.span_watts
+    slower = decodes.time_ratio(_clock_within(decodes, hertz, limit_watts, top_watts))
+    prompt_slower = prompts.time_ratio(
+        _clock_within(prompts, hertz, limit_watts, power.prefill_watts)
+    )
+
+    def limited(curve: ClockCurve, base_watts: float) -> float:
+        return min(limit_watts, curve.watts(hertz, base_watts=base_watts))
+
+    floor_watts = max(power.idle_watts, limited(decodes, power.floor_watts))
+    full_watts = limited(decodes, top_watts)
+    prefill_watts = limited(prompts, power.prefill_watts)
     return replace(
         profile,
         step=replace(
@@ -103,6 +128,12 @@ def profile_at_clock(profile: Profile, clocks: PhaseClocks, hertz: float) -> Pro
             prefill_watts=max(floor_watts, prefill_watts),
         ),
     )
+
+
+def _clock_within(curve: ClockCurve, hertz: float, limit_watts: float, base_watts: float) -> float:
+    """The clock at which a board runs in one phase: its lock, or what the limit leaves of it."""
+    least = _LEAST_CLOCK_RATIO * curve.base_hertz
+    return min(hertz, max(least, curve.hertz_within(limit_watts, base_watts=base_watts)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +176,29 @@ def packed_point(
         max_batch: Of the engine; KV capacity limits it, too.
     """
     there = profile_at_clock(profile, clocks, hertz)
+    return _packed(
+        there, mix, hertz, tpot_limit_seconds=tpot_limit_seconds, max_batch=max_batch
+    )
+
+
+def packed_tokens_per_joule(profile: Profile, mix: Mix, *, tpot_limit_seconds: float) -> float:
+    """Tokens per joule of a replica that is filled to its objective as it is now.
+
+    What a backend is worth to a fleet that is short of watts. The ratio that is measured says more
+    of how full its replicas happen to be: a better board that waits for a burst looks worse.
+    """
+    point = _packed(profile, mix, 0.0, tpot_limit_seconds=tpot_limit_seconds)
+    return 1.0 / point.joules_per_token
+
+
+def _packed(
+    there: Profile,
+    mix: Mix,
+    hertz: float,
+    *,
+    tpot_limit_seconds: float,
+    max_batch: float = 256.0,
+) -> PackedPoint:
     low, high = 1.0, max(1.0, min(max_batch, there.kv_capacity_tokens / mix.resident_tokens))
     if _tpot(there, mix, high) <= tpot_limit_seconds:
         low = high

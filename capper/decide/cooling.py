@@ -1,7 +1,11 @@
 """Set-points for a cooling manager: as warm as the racks allow, safe whenever anything is unknown.
 
 Supply temperature T_red - max(a + D P) with a model (Tang et al. 2008), and never warmer than
-T_sup + T_red - max T_in, which is all there is without one. Colder at once, warmer on a ramp. Pure.
+T_sup + min (limit - T_in), which is all there is without one. Colder at once, warmer on a ramp.
+
+T_sup is the coldest of what is measured, what was ordered and what inlets follow by now: they lag
+behind the supply, so that a room that is being warmed looks cooler than it will be, and a supply
+sensor that reads too high must not warm the racks. Pure.
 """
 
 import math
@@ -13,6 +17,8 @@ from capper.decide.rack_room import Heat, PlacementRules, Rack, drawn_watts, tem
 from fleet.thermal import AIR_JOULES_PER_M3_KELVIN, ThermalModel, highest_supply_celsius
 
 _SECONDS_PER_MINUTE = 60.0
+# Tang et al.: a steady state takes 10 to 20 minutes; 300 s closes 95 % of the distance in 15.
+_LAG_SECONDS = 300.0
 # A capper that was away has not watched the room: it goes on as if one turn had passed.
 _LONGEST_TURN_SECONDS = 60.0
 
@@ -73,12 +79,37 @@ class SetPoint:
         airflow_m3_per_second: Through the room; None: not ours.
         set_seconds: When it was decided.
         unknown: What was not known, so that it is a safe one; None: all was.
+        followed_celsius: The supply that inlets follow by now; None: not known.
     """
 
     supply_celsius: float
     airflow_m3_per_second: float | None
     set_seconds: float
     unknown: str | None = None
+    followed_celsius: float | None = None
+
+
+def safe_set_point(
+    limits: CoolingLimits, *, unknown: str, before: SetPoint | None, now_seconds: float
+) -> SetPoint:
+    """The safe supply, or the present one where that is colder, and the most air.
+
+    Args:
+        limits: Of plant and racks.
+        unknown: What is not known.
+        before: Set-point in force; None: not known.
+        now_seconds: Epoch time.
+    """
+    present = limits.safe_supply_celsius if before is None else before.supply_celsius
+    safe = min(limits.safe_supply_celsius, present)
+    if not math.isfinite(safe):
+        safe = limits.safe_supply_celsius
+    return SetPoint(
+        supply_celsius=max(limits.min_supply_celsius, safe),
+        airflow_m3_per_second=limits.max_airflow_m3_per_second,
+        set_seconds=now_seconds,
+        unknown=unknown,
+    )
 
 
 def next_set_point(
@@ -106,25 +137,20 @@ def next_set_point(
         rules: When samples are believed.
     """
     rules = rules or PlacementRules()
-    measured = _measured(racks, supply, model, rules)
+    measured = _measured(limits, racks, supply, model, rules)
     present = limits.safe_supply_celsius if before is None else before.supply_celsius
     if isinstance(measured, str) or not math.isfinite(present):
         unknown = measured if isinstance(measured, str) else "the set-point in force"
-        safe = min(limits.safe_supply_celsius, present)
-        if not math.isfinite(safe):
-            safe = limits.safe_supply_celsius
-        return SetPoint(
-            supply_celsius=max(limits.min_supply_celsius, safe),
-            airflow_m3_per_second=limits.max_airflow_m3_per_second,
-            set_seconds=now_seconds,
-            unknown=unknown,
-        )
-    supply_celsius, hottest_celsius, watts = measured
-    redline = limits.redline_celsius - limits.margin_celsius
-    target = supply_celsius + redline - hottest_celsius
+        return safe_set_point(limits, unknown=unknown, before=before, now_seconds=now_seconds)
+    supply_celsius, room_celsius, watts = measured
+    coldest = min(supply_celsius, present)
+    followed = _followed(before, coldest, now_seconds)
+    target = min(followed, coldest) + room_celsius
     if model is not None:
         expected = highest_supply_celsius(
-            model, rack_watts=[watts[name] for name in model.racks], redline_celsius=redline
+            model,
+            rack_watts=[watts[name] for name in model.racks],
+            redline_celsius=limits.redline_celsius - limits.margin_celsius,
         )
         target = min(target, expected)
     turn_seconds = 0.0 if before is None else max(0.0, now_seconds - before.set_seconds)
@@ -135,30 +161,43 @@ def next_set_point(
         supply_celsius=max(limits.min_supply_celsius, bounded),
         airflow_m3_per_second=_airflow(limits, math.fsum(watts.values())),
         set_seconds=now_seconds,
+        followed_celsius=followed,
     )
 
 
+def _followed(before: SetPoint | None, supply_celsius: float, now_seconds: float) -> float:
+    """The supply of some minutes ago, as the inlets have it: one time constant."""
+    last = None if before is None else before.followed_celsius
+    if before is None or last is None:
+        return supply_celsius
+    seconds = max(0.0, now_seconds - before.set_seconds)
+    return supply_celsius + (last - supply_celsius) * math.exp(-seconds / _LAG_SECONDS)
+
+
 def _measured(
+    limits: CoolingLimits,
     racks: Mapping[str, Rack],
     supply: Sample | None,
     model: ThermalModel | None,
     rules: PlacementRules,
 ) -> tuple[float, float, dict[str, float]] | str:
-    """(supply, hottest inlet, watts by rack), or what is not known."""
+    """(supply, kelvin that the hottest rack has left, watts by rack), or what is not known."""
     heat, supply_celsius = temperature(supply, rules)
     if heat is not Heat.KNOWN:
         return "the supply temperature"
     if not racks or (model is not None and set(model.racks) != set(racks)):
         return "the racks of the room"
-    watts, hottest = {}, -math.inf
+    watts, left = {}, math.inf
     for name, rack in racks.items():
         drawn, (known, celsius) = drawn_watts(rack, rules), temperature(rack.inlet, rules)
         if drawn is None:
             return f"the power of rack {name}"
         if known is not Heat.KNOWN:
             return f"the inlet temperature of rack {name}"
-        watts[name], hottest = drawn, max(hottest, celsius)
-    return supply_celsius, hottest, watts
+        own = limits.redline_celsius if rack.max_inlet_celsius is None else rack.max_inlet_celsius
+        limit = min(own, limits.redline_celsius) - limits.margin_celsius
+        watts[name], left = drawn, min(left, limit - celsius)
+    return supply_celsius, left, watts
 
 
 def _airflow(limits: CoolingLimits, watts: float) -> float | None:

@@ -43,13 +43,25 @@ def recirculation_factor(reference: HeatRun, loaded: HeatRun) -> float | None:
     return added / returned
 
 
-def recirculation_factors(model: ThermalModel) -> dict[str, float]:
-    """HRF of every rack from D, for one air flow through all racks and up to its common factor.
+def recirculation_factors(
+    model: ThermalModel, airflows_m3_per_second: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """HRF of every rack from D and the air flows, up to a common factor.
 
-    Adding w watts in rack j warms all inlets together by w sum_i D_ij: HRF_j ~ 1 / sum_i D_ij, here
-    1 for the rack that sends most and 1000 at most.
+    w watts in rack j bring rho c_p w sum_i f_i D_ij back to inlets: HRF_j ~ 1 / sum_i f_i D_ij,
+    here 1 for the rack that sends most and 1000 at most.
+
+    Args:
+        model: With D.
+        airflows_m3_per_second: By rack, above 0; one flow for all where one is missing.
     """
-    sums = [math.fsum(column) for column in zip(*model.recirculation_kelvin_per_watt, strict=True)]
+    flows = airflows_m3_per_second or {}
+    whole = all(rack in flows for rack in model.racks)
+    rows = [
+        [kelvin * (flows[rack] if whole else 1.0) for kelvin in row]
+        for rack, row in zip(model.racks, model.recirculation_kelvin_per_watt, strict=True)
+    ]
+    sums = [math.fsum(column) for column in zip(*rows, strict=True)]
     most = max(sums)
     least = most * _LEAST_RECIRCULATED_RATIO
     if least <= 0.0:

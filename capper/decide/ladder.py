@@ -1,15 +1,18 @@
-"""Second half of a turn: for each target its clock and its bound, from what the fleet has."""
+"""Second half of a turn: each target's clock, power limit and bound, from what the fleet has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from capper.decide.allocation import Budget, grow, keep
 from capper.decide.bounds import Room, Step, next_bound, safe_bound, safe_max_of
+from capper.decide.clock_rung import locks_of, relieved, strains_of
+from capper.decide.feeding import Fed, fed
+from capper.decide.giving_way import admitting_band, giving_way
+from capper.decide.limits import NetRoom, net_rooms, step_limits
 from capper.decide.observe import Trust
 from capper.decide.policy import Policy, Rung
 from capper.decide.sight import Sight
 from capper.decide.state import Band, TargetState
-from capper.decide.throttling import Demand, needed_clocks, paced, saved_watts, strained_watts
 from capper.decide.workload import Workload
 
 
@@ -22,6 +25,7 @@ class Outcome:
         step: Its bound; None: it is left alone.
         held_because: Why it is left alone.
         clock_hertz: Lock to be in force.
+        limit_watts: Power limit of a replica to be in force.
         band: Worst of the domains it touches.
         trust: Worst of the domains it touches.
         memory: To remember.
@@ -33,6 +37,7 @@ class Outcome:
     step: Step | None
     held_because: str
     clock_hertz: float | None
+    limit_watts: float | None
     band: Band
     trust: Trust
     memory: TargetState
@@ -55,12 +60,12 @@ def climb(
     }
     bands = {ref: max(seen.band for seen in over) for ref, over in touched.items()}
     trusts = {ref: max(seen.view.trust for seen in over) for ref, over in touched.items()}
-    # A blind domain admits nobody.
-    admitted = {ref: bands[ref] if trusts[ref] is Trust.USABLE else Band.SHED for ref in bands}
+    admitted = {one.ref: admitting_band(one, touched[one.ref]) for one in workloads}
     pacing = policy.pacing
-    strains = _strains(policy, workloads, now_seconds)
+    rooms = _rooms(policy, sights, limits, workloads)
+    strains = strains_of(policy, workloads, now_seconds)
     kept = _without_unneeded(
-        keep(workloads, limits), keep(workloads, _relieved(limits, workloads, strains)), workloads
+        keep(workloads, limits), keep(workloads, relieved(limits, workloads, strains)), workloads
     )
     growth = grow(workloads, limits, admitted, free_ratio=pacing.spike_margin_ratio)
     sure = grow(
@@ -69,17 +74,30 @@ def climb(
         admitted,
         free_ratio=pacing.spike_margin_ratio + pacing.regrow_gap_ratio,
     )
-    clocks = _clocks(policy, limits, workloads, trusts, now_seconds)
+    clocks = locks_of(policy, sights, limits, rooms, workloads, now_seconds=now_seconds)
+    nets = _nets(policy, workloads, rooms, now_seconds)
+    feed = fed(workloads, rooms, admitted, nets, gap_ratio=pacing.regrow_gap_ratio)
+    yielding = giving_way(
+        workloads,
+        limits,
+        kept,
+        free_ratio=pacing.spike_margin_ratio + pacing.regrow_gap_ratio,
+    )
     outcomes = []
-    for one in workloads:
+    for seen in workloads:
+        one = _noting_hunger(seen, feed, now_seconds)
         room = Room(
-            kept=kept[one.ref],
-            growth=growth[one.ref],
-            sure_growth=min(growth[one.ref], sure[one.ref]),
+            kept=min(kept[one.ref], feed.kept[one.ref]),
+            growth=min(growth[one.ref], feed.growth[one.ref]),
+            sure_growth=min(
+                growth[one.ref], sure[one.ref], feed.growth[one.ref], feed.sure_growth[one.ref]
+            ),
             band=bands[one.ref],
             trust=trusts[one.ref],
             may_shed=_may_shed(policy, touched[one.ref], now_seconds)
+            or _is_starved(policy, one, now_seconds)
             or any(strains[other.ref] > 0.0 for other in workloads if _share_a_limit(one, other)),
+            giving_way=yielding[one.ref],
         )
         draw = draws.get(one.ref, 0.5)
         step, reason, memory = _bound(policy, one, room, draw, now_seconds)
@@ -89,6 +107,7 @@ def climb(
                 step=step,
                 held_because=reason,
                 clock_hertz=clocks[one.ref],
+                limit_watts=nets[one.ref],
                 band=room.band,
                 trust=room.trust,
                 memory=memory,
@@ -131,35 +150,6 @@ def _may_shed(policy: Policy, touched: list[Sight], now_seconds: float) -> bool:
     return bool(over) and max(over) >= wait_seconds
 
 
-def _strains(policy: Policy, workloads: list[Workload], now_seconds: float) -> dict[str, float]:
-    """Watts that each target's lock saves below its knee, once it has settled.
-
-    Such a lock costs more than it saves; replicas that are taken let it go.
-    """
-    if not {Rung.CLOCKS, Rung.REPLICAS} <= policy.rungs:
-        return {one.ref: 0.0 for one in workloads}
-    return {
-        one.ref: strained_watts(
-            one, now_seconds=now_seconds, settle_seconds=policy.clocks.settle_seconds
-        )
-        for one in workloads
-    }
-
-
-def _relieved(
-    limits: Mapping[str, Budget], workloads: list[Workload], strains: Mapping[str, float]
-) -> dict[str, Budget]:
-    """The limits with the watts that would be drawn were no clock below its knee."""
-    return {
-        name: replace(
-            budget,
-            watts=budget.watts
-            + sum(strains[one.ref] * one.shares.get(name, 0.0) for one in workloads),
-        )
-        for name, budget in limits.items()
-    }
-
-
 def _without_unneeded(
     kept: Mapping[str, int], relieved: Mapping[str, int], workloads: list[Workload]
 ) -> dict[str, int]:
@@ -174,61 +164,36 @@ def _share_a_limit(one: Workload, other: Workload) -> bool:
     return not one.shares.keys().isdisjoint(other.shares)
 
 
-def _clocks(
+def _rooms(
     policy: Policy,
+    sights: Mapping[str, Sight],
     limits: Mapping[str, Budget],
     workloads: list[Workload],
-    trusts: Mapping[str, Trust],
-    now_seconds: float,
+) -> dict[str, NetRoom]:
+    if Rung.LIMITS not in policy.rungs:
+        return {}
+    return net_rooms(sights, limits, workloads, policy.limits)
+
+
+def _nets(
+    policy: Policy, workloads: list[Workload], rooms: Mapping[str, NetRoom], now_seconds: float
 ) -> dict[str, float | None]:
-    """The lock of every target; that of a blind one is held."""
-    if Rung.CLOCKS not in policy.rungs:
+    """The power limit of every target."""
+    if Rung.LIMITS not in policy.rungs:
         return {one.ref: None for one in workloads}
-    tuning = policy.clocks
-    saved = {
-        one.ref: saved_watts(one, now_seconds=now_seconds, settle_seconds=tuning.settle_seconds)
-        for one in workloads
-    }
-    wanted, relaxed = (
-        needed_clocks(
-            workloads,
-            _demands(policy, limits, workloads, saved, gap_ratio),
-            tuning,
-            high_priority=policy.high_priority,
-            saved=saved,
-        )
-        for gap_ratio in (0.0, tuning.gap_ratio)
-    )
-    return {
-        one.ref: paced(
-            one,
-            wanted.get(one.ref),
-            relaxed.get(one.ref),
-            tuning,
-            now_seconds=now_seconds,
-        )
-        if trusts[one.ref] is Trust.USABLE
-        else one.clock_hertz
-        for one in workloads
-    }
+    return step_limits(workloads, rooms, policy.limits, now_seconds=now_seconds)
 
 
-def _demands(
-    policy: Policy,
-    limits: Mapping[str, Budget],
-    workloads: list[Workload],
-    saved: Mapping[str, float],
-    gap_ratio: float,
-) -> dict[str, Demand]:
-    """Watts above each threshold, as if no clock were lowered."""
-    demands = {}
-    for name, budget in limits.items():
-        unlocked = budget.watts + sum(
-            saved[one.ref] * one.shares.get(name, 0.0) for one in workloads
-        )
-        demands[name] = Demand(
-            low_watts=unlocked - (policy.clocks.low_ratio - gap_ratio) * budget.cap_watts,
-            all_watts=unlocked - (policy.clocks.high_ratio - gap_ratio) * budget.cap_watts,
-            deep_watts=unlocked - (policy.clocks.deep_ratio - gap_ratio) * budget.cap_watts,
-        )
-    return demands
+def _noting_hunger(one: Workload, feed: Fed, now_seconds: float) -> Workload:
+    """The target, remembering since when there is no power for all of its replicas."""
+    since = one.memory.starved_since_seconds
+    if feed.kept[one.ref] >= (one.current or 0):
+        since = None
+    elif since is None:
+        since = now_seconds
+    return replace(one, memory=replace(one.memory, starved_since_seconds=since))
+
+
+def _is_starved(policy: Policy, one: Workload, now_seconds: float) -> bool:
+    since = one.memory.starved_since_seconds
+    return since is not None and now_seconds - since >= policy.pacing.escalate_after_seconds

@@ -3,14 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from capper.decide.acts import bound_actions, clock_action, holds, price_action, shed_action
+from capper.decide.acts import (
+    bound_actions,
+    clock_action,
+    holds,
+    limit_action,
+    price_action,
+    shed_action,
+)
 from capper.decide.document import no_later_than
 from capper.decide.domains import DomainTree
+from capper.decide.evicting import evictions
 from capper.decide.ladder import Outcome, climb
 from capper.decide.memory import note_writers, put_back
 from capper.decide.observation import Observation
 from capper.decide.observe import Trust
-from capper.decide.plan import Action, Condition, ConditionType, Plan
+from capper.decide.plan import Action, Condition, ConditionType, Plan, SetMaxReplicas
 from capper.decide.policy import Mode, Policy, Rung
 from capper.decide.pricing import next_price
 from capper.decide.report import (
@@ -59,6 +67,12 @@ def decide(
 
     orphans = _orphans(policy, state)
     actions = _actions(policy, tree, sights, prices, outcomes, orphans)
+    cut = {
+        one.target
+        for one in actions
+        if isinstance(one, SetMaxReplicas) and one.replicas < one.current_replicas
+    }
+    actions += tuple(evictions(policy, sights, outcomes, cut, now_seconds=now_seconds))
     return Plan(
         actions=actions if policy.mode is Mode.ENFORCE else (),
         recommended=actions if policy.mode is Mode.RECOMMEND else (),
@@ -133,11 +147,12 @@ def _actions(
         actions += price_action(sights[leaf], price, worst=worst)
     for outcome in outcomes:
         actions += clock_action(outcome)
+        actions += limit_action(outcome)
     for outcome in outcomes:
         if Rung.REPLICAS in policy.rungs:
             actions += bound_actions(outcome, why_of(outcome))
         else:
-            memory = replace(outcome.memory, clock_hertz=None)
+            memory = replace(outcome.memory, clock_hertz=None, limit_watts=None)
             sentence = "replica bounds were switched off: what was before is put back"
             actions += put_back(outcome.workload.ref, memory, sentence)
     for ref, memory in orphans.items():
@@ -153,7 +168,7 @@ def _orphans(policy: Policy, state: State) -> dict[str, TargetState]:
     return {
         ref: memory
         for ref, memory in state.targets.items()
-        if ref not in named and (memory.touched or memory.paused or memory.clock_hertz is not None)
+        if ref not in named and memory.holds_anything
     }
 
 

@@ -8,12 +8,15 @@ from capper.decide.observation import TargetReading
 from capper.decide.plan import (
     Action,
     Brake,
+    EvictReplica,
     PauseScaleOut,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     ResumeScaleOut,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
     SetPrice,
     SetShed,
     ShedLevel,
@@ -81,6 +84,8 @@ def put_back(ref: str, target: TargetState, sentence: str) -> list[Action]:
     actions: list[Action] = []
     if target.clock_hertz is not None:
         actions.append(ReleaseClock(ref, why))
+    if target.limit_watts is not None:
+        actions.append(ReleasePowerLimit(ref, why))
     if target.touched:
         actions.append(RestoreMaxReplicas(ref, target.original_max, why))
     if target.paused:
@@ -121,8 +126,13 @@ def _done_to_target(
     if isinstance(action, SetClock | ReleaseClock):
         hertz = action.hertz if isinstance(action, SetClock) else None
         return replace(target, clock_hertz=hertz, clock_seconds=now_seconds)
+    if isinstance(action, SetPowerLimit | ReleasePowerLimit):
+        limit_watts = action.watts if isinstance(action, SetPowerLimit) else None
+        return replace(target, limit_watts=limit_watts, limit_seconds=now_seconds)
     if isinstance(action, SetMaxReplicas):
         return _wrote_max(target, action, now_seconds, pacing)
+    if isinstance(action, EvictReplica):
+        return replace(target, shed_seconds=now_seconds)
     up = isinstance(action, RestoreMaxReplicas | ResumeScaleOut)
     target = _turned(target, 1 if up else -1, now_seconds, pacing)
     if isinstance(action, RestoreMaxReplicas):

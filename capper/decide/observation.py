@@ -68,11 +68,13 @@ class RouterForecast:
         in_flight_requests: In its ledger.
         demand_replicas: How many its commitment needs for the load.
         unneeded_replicas: How many it has left out: taking these loses no token.
+        packed_tokens_per_joule: Of a replica that is filled to the objective, by its profile.
     """
 
     in_flight_requests: int | None = None
     demand_replicas: int | None = None
     unneeded_replicas: int | None = None
+    packed_tokens_per_joule: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class TargetReading:
         scale_out_paused: Whether its scale-out is paused now; None when not supported.
         watts: Of all its replicas together.
         replica_watts_p95: 95th percentile of watts per replica over the last hour.
+        next_extra_watts: By how much the next replica's host watts differ: it has other requests.
         output_tokens_per_second: Of all its replicas.
         tokens_per_joule: Output tokens per joule; None where idle or half-blind.
         clock_hertz: Lowest SM clock lock that is in force; None when unlocked or unknown.
@@ -111,6 +114,7 @@ class TargetReading:
     scale_out_paused: bool | None = None
     watts: float | None = None
     replica_watts_p95: float | None = None
+    next_extra_watts: float = 0.0
     output_tokens_per_second: float | None = None
     tokens_per_joule: float | None = None
     clock_hertz: float | None = None

@@ -30,6 +30,7 @@ class DomainView:
     Attributes:
         name: Domain.
         watts: Worst of the last samples; None unless usable.
+        newest_watts: The newest of them; None where `watts` is.
         power_trust: Of the watts; USABLE where no cap needs them.
         age_seconds: Of the newest believed sample.
         coverage_ratio: Of the reading used.
@@ -41,6 +42,7 @@ class DomainView:
 
     name: str
     watts: float | None = None
+    newest_watts: float | None = None
     power_trust: Trust = Trust.USABLE
     age_seconds: float | None = None
     coverage_ratio: float | None = None
@@ -127,6 +129,7 @@ def _power(
         seen = DomainView(
             name=policy.name,
             watts=watts * source.host_ratio,
+            newest_watts=(samples[0].value or 0.0) * source.host_ratio,
             age_seconds=max(0.0, samples[0].age_seconds),
             coverage_ratio=coverage,
         )

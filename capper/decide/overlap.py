@@ -1,19 +1,38 @@
-"""Several configurations on one target: the lowest bound and clock win, and both are told."""
+"""Several configurations on one target: the lowest bound, clock and limit win, both are told."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from capper.decide.plan import (
     Action,
+    Brake,
     Condition,
     ConditionType,
+    EvictReplica,
+    PauseScaleOut,
     Plan,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     ResumeScaleOut,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
+    SetPrice,
+    SetShed,
     TargetDecision,
+)
+
+_OfTarget = (
+    SetMaxReplicas
+    | RestoreMaxReplicas
+    | PauseScaleOut
+    | ResumeScaleOut
+    | SetClock
+    | ReleaseClock
+    | SetPowerLimit
+    | ReleasePowerLimit
+    | EvictReplica
 )
 
 
@@ -23,6 +42,7 @@ class _Strictest:
 
     bound: int | None
     clock_hertz: float | None
+    limit_watts: float | None
     owner: str
 
 
@@ -43,9 +63,10 @@ def resolve(plans: Mapping[str, Plan]) -> dict[str, Plan]:
 def _strictest(by: Mapping[str, TargetDecision]) -> _Strictest:
     bounds = [one.bound for one in by.values() if one.bound is not None]
     clocks = [one.clock_hertz for one in by.values() if one.clock_hertz is not None]
+    limits = [one.limit_watts for one in by.values() if one.limit_watts is not None]
     low = min(bounds, default=None)
     owner = min((name for name, one in by.items() if one.bound == low), default="")
-    return _Strictest(low, min(clocks, default=None), owner)
+    return _Strictest(low, min(clocks, default=None), min(limits, default=None), owner)
 
 
 def _resolved(
@@ -67,29 +88,42 @@ def _resolved(
         return plan
     return replace(
         plan,
-        actions=tuple(one for one in plan.actions if _stands(one, shared)),
-        recommended=tuple(one for one in plan.recommended if _stands(one, shared)),
+        actions=tuple(one for one in plan.actions if _stands(one, shared, name)),
+        recommended=tuple(one for one in plan.recommended if _stands(one, shared, name)),
         conditions=(*plan.conditions, *overlaps),
     )
 
 
-def _stands(action: Action, shared: Mapping[str, _Strictest]) -> bool:
+def _stands(action: Action, shared: Mapping[str, _Strictest], name: str) -> bool:
+    """Whether nobody stricter forbids what the configuration `name` would do."""
+    if isinstance(action, SetPrice | SetShed | Brake):
+        return True
+    strictest = shared.get(action.target)
+    return strictest is None or _allows(strictest, action, name)
+
+
+def _allows(strictest: _Strictest, action: _OfTarget, name: str) -> bool:
     match action:
-        case SetMaxReplicas(target, replicas) if target in shared:
-            bound = shared[target].bound
-            return bound is None or replicas <= bound
-        case RestoreMaxReplicas(target, replicas) if target in shared:
-            bound = shared[target].bound
-            return bound is None or (replicas is not None and replicas <= bound)
-        case ResumeScaleOut(target) if target in shared:
-            return False
-        case SetClock(target, hertz) if target in shared:
-            lowest = shared[target].clock_hertz
-            return lowest is None or hertz <= lowest
-        case ReleaseClock(target) if target in shared:
-            return shared[target].clock_hertz is None
+        case SetMaxReplicas() | RestoreMaxReplicas():
+            stands = _within(action.replicas, strictest.bound)
+        case SetClock():
+            stands = _within(action.hertz, strictest.clock_hertz)
+        case SetPowerLimit():
+            stands = _within(action.watts, strictest.limit_watts)
+        case ReleaseClock():
+            stands = strictest.clock_hertz is None
+        case ReleasePowerLimit():
+            stands = strictest.limit_watts is None
+        case EvictReplica():
+            stands = strictest.owner == name
         case _:
-            return True
+            stands = not isinstance(action, ResumeScaleOut)
+    return stands
+
+
+def _within(asked: float | None, limit: float | None) -> bool:
+    """Whether it is no looser than the limit; None: no limit."""
+    return limit is None or (asked is not None and asked <= limit)
 
 
 def _others(name: str, by: Mapping[str, TargetDecision]) -> str:

@@ -41,7 +41,8 @@ class Choice:
     Attributes:
         rack: Its name.
         left_watts: Least that its cap and its domains' leave after the replica.
-        score: Higher is better among racks of one reason: watts, or degrees below 0 for `coolest`.
+        score: Higher is better among racks of one reason: watts; for `coolest` degrees below 0;
+            kelvin below the limit where temperatures stand in for a matrix.
         blind: Ranked by headroom alone because its temperature is not known.
         reason: One sentence.
         cooling_watts: Cooling of the whole room with the replica there; None: not known.
@@ -62,7 +63,8 @@ class Ranking:
     Attributes:
         choices: Best first; empty: no rack, lift the gate unchanged or wait.
         excluded: Rack -> why it cannot take the replica.
-        fallback: Why headroom was used instead of the policy; None: the policy was.
+        fallback: Why headroom (of temperature, else of watts) was used instead of the policy; None:
+            the policy was.
     """
 
     choices: tuple[Choice, ...]
@@ -76,6 +78,7 @@ class _Scores:
 
     values: Mapping[str, float]
     fallback: str | None = None
+    by: str = "headroom"
 
 
 def rank(
@@ -115,7 +118,7 @@ def rank(
         scores = _coolest(racks, found, rules)
     elif policy is PlacementPolicy.MIN_HR:
         left = _under_budget(racks, factors or {}, replica_watts, rules)
-        scores = _or_headroom(left, "minHR has no recirculation matrix or factors", found)
+        scores = _or_heat(left, "minHR has no recirculation matrix or factors", racks, found, rules)
     else:
         scores = _zbd(racks, found, replica_watts, model, rules)
 
@@ -179,7 +182,7 @@ def _zbd(
     left = _under_budget(racks, factors, replica_watts, rules)
     if model is not None:
         left = after_poaching(left, nearness_of(model))
-    return _or_headroom(left, "no outlet temperature is known", found)
+    return _or_heat(left, "no outlet temperature is known", racks, found, rules)
 
 
 def _under_budget(
@@ -197,11 +200,14 @@ def _under_budget(
     if not known:
         return {}
     most = [rack.cap_watts * (1.0 - rules.free_ratio) for rack, _ in known]
+    least = [
+        min(rack.idle_watts, one, drawn) for (rack, drawn), one in zip(known, most, strict=True)
+    ]
     total = min(math.fsum(drawn for _, drawn in known) + replica_watts, math.fsum(most))
     budgets = budgets_watts(
         [factors[rack.name] for rack, _ in known],
         total_watts=total,
-        least_watts=[0.0] * len(known),
+        least_watts=least,
         most_watts=most,
     )
     return {rack.name: budget - drawn for (rack, drawn), budget in zip(known, budgets, strict=True)}
@@ -217,13 +223,35 @@ def _or_headroom(values: Mapping[str, float], lacking: str, found: Sequence[Room
     return _headroom(found, lacking if found else None)
 
 
+def _or_heat(
+    values: Mapping[str, float],
+    lacking: str,
+    racks: Sequence[Rack],
+    found: Sequence[Room],
+    rules: PlacementRules,
+) -> _Scores:
+    """What a heat policy falls back to: kelvin below the limit, and only then watts."""
+    if any(room.name in values for room in found):
+        return _Scores(values=values)
+    known = {one.name: (one, temperature(one.inlet, rules)) for one in racks}
+    kelvin = {
+        name: (rules.redline_celsius if one.max_inlet_celsius is None else one.max_inlet_celsius)
+        - celsius
+        for name, (one, (heat, celsius)) in known.items()
+        if heat is Heat.KNOWN
+    }
+    if any(room.name in kelvin for room in found):
+        return _Scores(values=kelvin, fallback=lacking, by="temperature headroom")
+    return _headroom(found, lacking if found else None)
+
+
 def _choice(
     room: Room, policy: PlacementPolicy, scores: _Scores, projected_watts: float | None
 ) -> Choice:
     score = scores.values.get(room.name)
     left = f"{room.left_watts:.0f} W left after the replica"
     if scores.fallback is not None:
-        reason = f"{left}, by headroom because {scores.fallback}"
+        reason = f"{left}, by {scores.by} because {scores.fallback}"
     elif score is None:
         reason = f"{left}, behind the others because {policy.value} does not know its heat"
     elif policy is PlacementPolicy.HEADROOM:

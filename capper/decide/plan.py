@@ -57,6 +57,23 @@ class ReleaseClock:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPowerLimit:
+    """Limit the boards of every replica of `target` to `watts`, those of one replica together."""
+
+    target: str
+    watts: float
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePowerLimit:
+    """Take the limit off: what the boards were set to before holds again."""
+
+    target: str
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
 class SetMaxReplicas:
     """Write the bound.
 
@@ -101,6 +118,15 @@ class ResumeScaleOut:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictReplica:
+    """Remove one replica of `target` by eviction; at least `floor` ready ones stay."""
+
+    target: str
+    floor: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
 class SetShed:
     """Refuse sheddable requests of `domain`, or none again."""
 
@@ -129,10 +155,13 @@ Action = (
     SetPrice
     | SetClock
     | ReleaseClock
+    | SetPowerLimit
+    | ReleasePowerLimit
     | SetMaxReplicas
     | RestoreMaxReplicas
     | PauseScaleOut
     | ResumeScaleOut
+    | EvictReplica
     | SetShed
     | Brake
 )
@@ -154,6 +183,11 @@ class ConditionType(StrEnum):
     CAP_UNREACHABLE = "CapUnreachable"
     SLOW_ACTUATORS = "SlowActuators"
     CARBON_UNKNOWN = "CarbonUnknown"
+    CARBON_FEED_FAILING = "CarbonFeedFailing"
+    CARBON_KIND_CHANGED = "CarbonKindChanged"
+    COOLING_UNKNOWN = "CoolingUnknown"
+    COOLING_FAILING = "CoolingFailing"
+    CLOCKS_PARTIAL = "ClocksPartial"
 
 
 class Condition(NamedTuple):
@@ -208,6 +242,7 @@ class TargetDecision:
         original_max: What is restored.
         replica_watts: Power of one more replica, as used; None when unknown.
         clock_hertz: Lock that is to be in force, None for none.
+        limit_watts: Power limit of a replica that is to be in force, None for none.
         band: The worst of the domains that it touches.
         why: Reason of the bound.
     """
@@ -222,6 +257,7 @@ class TargetDecision:
     clock_hertz: float | None
     band: Band
     why: Why
+    limit_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from capper.decide.clock_model import ClockCurve
-from capper.decide.tuning import Brakes, Clocks, Freshness, Pacing, Prices, Thresholds
+from capper.decide.tuning import Brakes, Clocks, Freshness, Limits, Pacing, Prices, Thresholds
 
 ROOT = "fleet"
 """Customary name of the domain of all watts."""
@@ -27,6 +27,7 @@ class Rung(StrEnum):
 
     PRICE = "price"
     CLOCKS = "clocks"
+    LIMITS = "limits"
     REPLICAS = "replicas"
     BRAKE = "brake"
 
@@ -80,6 +81,19 @@ class DomainPolicy:
         return min(self.caps, key=lambda cap: cap.watts, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class LimitRange:
+    """Power limits that the boards of one replica can keep, all of them together.
+
+    Attributes:
+        lowest_watts: No lower limit holds under load.
+        highest_watts: The most that the replica draws; a limit there is none.
+    """
+
+    lowest_watts: float
+    highest_watts: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPolicy:
     """One workload that is kept under the caps.
@@ -94,6 +108,7 @@ class TargetPolicy:
         priority: Higher keeps its replicas and clocks longer.
         replica_watts: Declared power of one more replica; None: measured (95th percentile).
         clocks: How its time and power follow the clock; None: its clocks are not touched.
+        limit_range: Power limits that its boards can keep; None: none is set.
         prefers_pause: Growth is stopped by pausing scale-out where the workload supports it.
     """
 
@@ -106,6 +121,7 @@ class TargetPolicy:
     priority: int = 0
     replica_watts: float | None = None
     clocks: ClockCurve | None = None
+    limit_range: LimitRange | None = None
     prefers_pause: bool = False
 
 
@@ -124,6 +140,7 @@ class Policy:
         pacing: Margins, ramps and guards.
         prices: First rung.
         clocks: Second rung.
+        limits: The net beneath the clocks.
         brakes: Last rung.
         high_priority: Targets of at least this priority are touched by the upper clock threshold
             only (POLCA's two classes).
@@ -139,5 +156,6 @@ class Policy:
     pacing: Pacing = field(default_factory=Pacing)
     prices: Prices = field(default_factory=Prices)
     clocks: Clocks = field(default_factory=Clocks)
+    limits: Limits = field(default_factory=Limits)
     brakes: Brakes = field(default_factory=Brakes)
     high_priority: int = 1

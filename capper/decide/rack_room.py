@@ -50,6 +50,7 @@ class Rack:
         inlet: Degrees Celsius; None: no sensor.
         outlet: Degrees Celsius; None: no sensor.
         max_inlet_celsius: Its limit; None: none.
+        idle_watts: What it draws with all replicas idle, 0 and more.
         domains: Names of all domains that feed it.
     """
 
@@ -60,6 +61,7 @@ class Rack:
     inlet: Sample | None = None
     outlet: Sample | None = None
     max_inlet_celsius: float | None = None
+    idle_watts: float = 0.0
     domains: tuple[str, ...] = ()
 
 

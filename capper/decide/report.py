@@ -43,7 +43,8 @@ def conditions(
     ]
     for outcome in outcomes:
         found += _of_target(policy, outcome, now_seconds)
-    if Rung.CLOCKS not in policy.rungs and policy.thresholds.restrict_ratio > _SLOW_RESTRICT_RATIO:
+    quick = policy.rungs & {Rung.CLOCKS, Rung.LIMITS}
+    if not quick and policy.thresholds.restrict_ratio > _SLOW_RESTRICT_RATIO:
         found.append(
             Condition(
                 ConditionType.SLOW_ACTUATORS,
@@ -83,6 +84,7 @@ def target_decision(outcome: Outcome) -> TargetDecision:
         original_max=one.original,
         replica_watts=one.next_watts,
         clock_hertz=outcome.clock_hertz,
+        limit_watts=outcome.limit_watts,
         band=outcome.band,
         why=why_of(outcome),
     )

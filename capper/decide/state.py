@@ -59,6 +59,7 @@ class DomainState:
         braking_since_seconds: Since when it is over the brake's ratio.
         calm_since_seconds: Since when the brake could be let go.
         shed_level: In force (0 nothing, 1 sheddable, 2 all).
+        other_watts: What drew there without a power limit in the last turn; None: not seen.
     """
 
     power: Latches = OPEN
@@ -76,6 +77,7 @@ class DomainState:
     braking_since_seconds: float | None = None
     calm_since_seconds: float | None = None
     shed_level: int = 0
+    other_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,10 @@ class TargetState:
         paused: Whether its scale-out is paused by us.
         clock_hertz: Lock in force, None for none.
         clock_seconds: When it was last changed.
+        limit_watts: Power limit of a replica in force, None for none.
+        limit_seconds: When it was last changed.
+        starved_since_seconds: Since when power limits cannot feed all of its replicas; None: they
+            can.
     """
 
     touched: bool = False
@@ -117,6 +123,15 @@ class TargetState:
     paused: bool = False
     clock_hertz: float | None = None
     clock_seconds: float | None = None
+    limit_watts: float | None = None
+    limit_seconds: float | None = None
+    starved_since_seconds: float | None = None
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether something of ours is in force, to be put back in the end."""
+        locked = self.clock_hertz is not None or self.limit_watts is not None
+        return self.touched or self.paused or locked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,8 @@ class Pacing:
             bound is raised again, so that noise of this size moves nothing.
         dwell_seconds: Time below its way out after which a band is left.
         leave_samples: New samples below it in a row that this takes too.
-        shed_interval_seconds: At most one replica of a target is taken in this time.
+        shed_interval_seconds: At most `shed_replicas` of a target are taken in this time.
+        shed_replicas: One where replicas are pods that take minutes to come back.
         grow_interval_seconds: At most one is given back in this time.
         grow_jitter_ratio: Spread of that time, so that targets do not grow together.
         escalate_after_seconds: Over the cap, faster rungs have this long before replicas go.
@@ -70,6 +71,8 @@ class Pacing:
         oscillation_freeze_seconds: How long the way up stays shut.
         settle_seconds: Time that a written bound has to show in the workload.
         max_reverts: Reverts by another writer after which the bound is left alone.
+        evict_after_seconds: Over the cap for this long, replicas that do not fit are evicted;
+            None: never.
     """
 
     spike_margin_ratio: float = 0.12
@@ -77,6 +80,7 @@ class Pacing:
     dwell_seconds: float = 300.0
     leave_samples: int = 3
     shed_interval_seconds: float = 60.0
+    shed_replicas: int = 1
     grow_interval_seconds: float = 120.0
     grow_jitter_ratio: float = 0.2
     escalate_after_seconds: float = 30.0
@@ -85,6 +89,7 @@ class Pacing:
     oscillation_freeze_seconds: float = 1800.0
     settle_seconds: float = 30.0
     max_reverts: int = 3
+    evict_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,28 @@ class Clocks:
     settle_seconds: float = 45.0
     ramp_up_seconds: float = 30.0
     ramp_up_ratio: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Board power limits: the net beneath the clocks, kept by the boards themselves.
+
+    Attributes:
+        margin_ratio: Part of a cap that limits leave free, for boards that measure themselves wrong.
+        step_watts: Limits are whole multiples of this, so that noise of a watt moves nothing.
+        settle_seconds: Nothing is raised this soon after a limit was changed: what was lowered
+            must hold first. An agent reads back what it has set.
+        raise_gap_ratio: A limit rises only by more than this part of the highest.
+        steep_ratio: Part of the range above the lowest limit in which decodes at large batches
+            slow down steeply: boards are given that much first (H100 at its lowest limit: a step
+            of 128 takes 1.33 times as long, 5 % of the range above it 1.23; simulated).
+    """
+
+    margin_ratio: float = 0.0
+    step_watts: float = 1.0
+    settle_seconds: float = 1.0
+    raise_gap_ratio: float = 0.02
+    steep_ratio: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

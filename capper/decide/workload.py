@@ -12,6 +12,7 @@ from capper.decide.state import TargetState
 from capper.decide.tuning import Freshness
 
 _IDLE_TOKENS_PER_SECOND = 1.0
+_LEAST_NEXT_RATIO = 0.5  # boards are about half of a server's watts (POLCA), and they stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Workload:
         ready: Replicas that serve, at most `current`.
         coming: Replicas that do not draw their watts yet.
         floor: Never fewer.
+        ready_floor: The same, where the bound is below it, too: no ready replica is evicted then.
         ceiling: Never more; None: no bound is known.
         original: The workload's own bound, without ours; None: none.
         field: What the object's field says; None: nothing.
@@ -35,6 +37,7 @@ class Workload:
         replica_watts: Of one present replica; None when unknown.
         next_watts: Of one more; None when unknown.
         tokens_per_joule: Its worth; 0 for idle, None for unknown.
+        packed_tokens_per_joule: What it would be with its replicas filled; None for unknown.
         unneeded: Replicas that the router has no use for.
         wants_more: Whether the router needs more than there are.
         shares: Domain -> part of its watts there, all that feed it included; the root is 1.
@@ -47,6 +50,7 @@ class Workload:
     ready: int
     coming: int
     floor: int
+    ready_floor: int
     ceiling: int | None
     original: int | None
     field: int | None
@@ -57,6 +61,7 @@ class Workload:
     replica_watts: float | None
     next_watts: float | None
     tokens_per_joule: float | None
+    packed_tokens_per_joule: float | None
     unneeded: int
     wants_more: bool
     shares: Mapping[str, float]
@@ -66,6 +71,11 @@ class Workload:
     def ref(self) -> str:
         """Its name."""
         return self.policy.ref
+
+    @property
+    def starves(self) -> bool:
+        """Whether somebody waits for it and it has no replica."""
+        return self.current == 0 and self.wants_more
 
 
 def view_target(
@@ -85,6 +95,7 @@ def view_target(
     ready = min(max(ready, 0), counted)
     original = memory.original_max if memory.touched else _count(reading.max_replicas)
     ceiling = _least((original, policy.max_replicas))
+    least = _floor(policy, reading)
     watts, replica_watts, next_watts = _watts(policy, reading, ready, counted)
     paused = memory.paused and reading.scale_out_paused is True
     field = _count(reading.max_replicas)
@@ -97,7 +108,8 @@ def view_target(
         current=current,
         ready=ready,
         coming=max(counted - ready, _count(reading.pending_replicas) or 0),
-        floor=_floor(policy, reading, ceiling),
+        floor=min(least, least if ceiling is None else ceiling),
+        ready_floor=least,
         ceiling=ceiling,
         original=original,
         field=field,
@@ -108,6 +120,7 @@ def view_target(
         replica_watts=replica_watts,
         next_watts=next_watts,
         tokens_per_joule=_worth(reading),
+        packed_tokens_per_joule=_packed_worth(reading),
         unneeded=0 if forecast is None else min(_count(forecast.unneeded_replicas) or 0, counted),
         wants_more=forecast is not None and (forecast.demand_replicas or 0) > counted,
         shares=_shares(policy, reading, tree),
@@ -139,10 +152,18 @@ def _watts(
     measured = reading.watts if plausible_watts(reading.watts) and reading.watts else None
     present = measured / running if measured is not None and running else None
     declared = _positive(policy.replica_watts)
-    following = declared or _positive(reading.replica_watts_p95) or present
+    typical = _positive(reading.replica_watts_p95) or present
+    known = declared or typical
     if measured is None:
-        measured = (following or 0.0) * ready
-    return measured, present or following, following
+        measured = (known or 0.0) * ready
+    return measured, present or known, declared or _next_watts(typical, reading.next_extra_watts)
+
+
+def _next_watts(typical: float | None, extra: float) -> float | None:
+    """Of a replica with other requests, of which only the host's part can change."""
+    if typical is None or not math.isfinite(extra):
+        return typical
+    return max(typical + extra, _LEAST_NEXT_RATIO * typical)
 
 
 def _worth(reading: TargetReading) -> float | None:
@@ -153,10 +174,14 @@ def _worth(reading: TargetReading) -> float | None:
     return worth if worth is not None and math.isfinite(worth) and worth >= 0.0 else None
 
 
-def _floor(policy: TargetPolicy, reading: TargetReading, ceiling: int | None) -> int:
+def _packed_worth(reading: TargetReading) -> float | None:
+    packed = None if reading.forecast is None else reading.forecast.packed_tokens_per_joule
+    return packed if packed is not None and math.isfinite(packed) and packed >= 0.0 else None
+
+
+def _floor(policy: TargetPolicy, reading: TargetReading) -> int:
     floors = (policy.min_replicas, reading.min_replicas or 0, reading.disruption_floor or 0)
-    floor = max(0, *floors)
-    return floor if ceiling is None else min(floor, ceiling)
+    return max(0, *floors)
 
 
 def _shares(policy: TargetPolicy, reading: TargetReading, tree: DomainTree) -> dict[str, float]:

@@ -26,10 +26,12 @@ class AllowanceBoard:
 
     Attributes:
         allowances: (namespace, name of the ScaledObject) -> allowance.
+        stale: Those that are capped, too, and of which nothing is known that is new enough.
         expires_seconds: Monotonic time after which nobody may rely on it: the loop has stopped.
     """
 
     allowances: Mapping[tuple[str, str], Allowance] = field(default_factory=dict)
+    stale: frozenset[tuple[str, str]] = frozenset()
     expires_seconds: float = float("-inf")
 
 
@@ -43,7 +45,8 @@ class AllowanceHolder:
 
     def publish(self, board: AllowanceBoard) -> None:
         """Replace the board and wake those who wait when an allowance changed."""
-        changed = board.allowances != self.current.allowances
+        before = self.current
+        changed = (board.allowances, board.stale) != (before.allowances, before.stale)
         self.current = board
         if changed:
             event, self._changed = self._changed, asyncio.Event()

@@ -92,12 +92,16 @@ class ExternalScaler:
         KEDA then follows the ScaledObject's own `fallback`: nobody is scaled by an old number.
         """
         board = self._holder.current
-        name = f"{ref.namespace}/{ref.name}"
+        name, key = f"{ref.namespace}/{ref.name}", (ref.namespace, ref.name)
         if self._clock.monotonic_seconds() > board.expires_seconds:
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "The capping loop has published nothing lately."
             )
-        allowance = board.allowances.get((ref.namespace, ref.name))
+        if key in board.stale:
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"The capping loop has said nothing of {name} lately."
+            )
+        allowance = board.allowances.get(key)
         if allowance is None:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from capper.kube.kinds import Kind, KubeObject
+from capper.kube.kinds import POD, Kind, KubeObject
 
 FIELD_MANAGER = "headrace-capper"
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=5.0)
@@ -50,14 +50,15 @@ class KubeApi:
         return await self._call("GET", kind, namespace, name, part)
 
     async def find(
-        self, kind: Kind, namespace: str | None, *, labels: str = ""
+        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
     ) -> list[KubeObject]:
-        """All objects of a kind with the labels; empty where the kind is not installed.
+        """All objects of a kind with the labels and fields; empty where it is not installed.
 
         Raises:
             KubeError: The server did not answer as it should.
         """
         query = [("labelSelector", labels)] if labels else []
+        query += [("fieldSelector", fields)] if fields else []
         try:
             answer = await self._call("GET", kind, namespace, "", "", query=query)
         except NotFoundError:
@@ -106,14 +107,30 @@ class KubeApi:
             "PATCH", kind, namespace, name, part, query, fields, "application/merge-patch+json"
         )
 
-    async def create(self, kind: Kind, namespace: str, body: KubeObject) -> KubeObject:
-        """Create an object.
+    async def create(
+        self, kind: Kind, namespace: str, body: KubeObject, *, name: str = "", part: str = ""
+    ) -> KubeObject:
+        """Create an object, or with a name the subresource `part` of one: an eviction.
 
         Raises:
             KubeError: It was refused.
         """
         query = [("fieldManager", FIELD_MANAGER)]
-        return await self._call("POST", kind, namespace, "", "", query, body)
+        return await self._call("POST", kind, namespace, name, part, query, body)
+
+    async def evict(self, namespace: str, pod: str) -> None:
+        """Evict a pod, which its disruption budgets may forbid (HTTP 429).
+
+        Raises:
+            NotFoundError: The pod is gone already.
+            KubeError: It was refused.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        await self._call("POST", POD, namespace, pod, "eviction", [], body)
 
     async def _call(
         self,

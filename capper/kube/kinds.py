@@ -77,6 +77,7 @@ POWER_CAPPING_CONFIG = Kind(
     api_version="powercapping.climatik-project.ai/v1",
     plural="powercappingconfigs",
 )
+POD = Kind(name="Pod", api_version="v1", plural="pods")
 EVENT = Kind(name="Event", api_version="v1", plural="events")
 LEASE = Kind(name="Lease", api_version="coordination.k8s.io/v1", plural="leases")
 DISRUPTION_BUDGET = Kind(

@@ -63,6 +63,10 @@ class Askers:
         measured = question.measured(rows)
         return measured._replace(age_seconds=measured.age_seconds + late_seconds)
 
+    def querier(self, url: str) -> PrometheusQuerier:
+        """The client for one server, for questions of another form; closed with the others."""
+        return self._querier(url)
+
     async def close_unused(self) -> None:
         """Close the clients of servers that no configuration names any more."""
         now_seconds = self._clock.monotonic_seconds()

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from capper.decide.plan import Brake, PauseScaleOut, SetClock, SetMaxReplicas
+from capper.decide.plan import Brake, EvictReplica, PauseScaleOut, SetClock, SetMaxReplicas
 from capper.decide.policy import Mode
 from capper.operator.report import ActionResult, Outcome, TurnReport
 
 _TOLERANCE_SECONDS = 1.0
+_LIMITS = SetMaxReplicas | EvictReplica | PauseScaleOut | SetClock | Brake
 
 
 class Promise(StrEnum):
@@ -43,23 +44,29 @@ class Watcher:
 
     def _of_action(self, result: ActionResult, report: TurnReport) -> Iterator[Promise]:
         action = result.action
-        limits = isinstance(action, SetMaxReplicas | PauseScaleOut | SetClock | Brake)
-        if limits and report.policy.mode is not Mode.ENFORCE:
+        if isinstance(action, _LIMITS) and report.policy.mode is not Mode.ENFORCE:
             yield Promise.HANDS_OFF_UNLESS_ENFORCED
+        floors = {one.ref: one.floor for one in report.plan.targets}
+        if isinstance(action, EvictReplica):
+            if action.floor < floors.get(action.target, 0):
+                yield Promise.FLOOR_KEPT
+            yield from self._of_cut(action.target, result, report)
         if not isinstance(action, SetMaxReplicas):
             return
-        floors = {one.ref: one.floor for one in report.plan.targets}
         if action.replicas < floors.get(action.target, 0):
             yield Promise.FLOOR_KEPT
         before = action.previous_replicas
         if before is not None and action.replicas > before and _is_blind(report):
             yield Promise.NO_GROWTH_WHILE_BLIND
         if action.replicas < action.current_replicas:
-            last_seconds = self._cut_seconds.get(action.target)
-            self._cut_seconds[action.target] = result.now_seconds
-            pause_seconds = report.policy.pacing.shed_interval_seconds - _TOLERANCE_SECONDS
-            if last_seconds is not None and result.now_seconds - last_seconds < pause_seconds:
-                yield Promise.SLOW_SHEDDING
+            yield from self._of_cut(action.target, result, report)
+
+    def _of_cut(self, target: str, result: ActionResult, report: TurnReport) -> Iterator[Promise]:
+        last_seconds = self._cut_seconds.get(target)
+        self._cut_seconds[target] = result.now_seconds
+        pause_seconds = report.policy.pacing.shed_interval_seconds - _TOLERANCE_SECONDS
+        if last_seconds is not None and result.now_seconds - last_seconds < pause_seconds:
+            yield Promise.SLOW_SHEDDING
 
 
 def _is_blind(report: TurnReport) -> bool:

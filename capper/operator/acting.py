@@ -1,26 +1,27 @@
 """Carrying out actions: each is tried once a turn, and what became of it is a value."""
 
-from typing import Protocol
-
 from capper.actuators.workloads import Trouble, WorkloadError, Workloads
 from capper.decide.plan import (
     Action,
     Brake,
+    EvictReplica,
     PauseScaleOut,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     ResumeScaleOut,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
     SetPrice,
     SetShed,
 )
 from capper.operator.entry import Entry
+from capper.operator.gpu_clocks import ClockLocks, carry_out, words_of
 from capper.operator.journal import Event
 from capper.operator.report import ActionResult, Outcome
-from fleet.units import HERTZ_PER_MEGAHERTZ
 
-RESTORING = (RestoreMaxReplicas, ResumeScaleOut, ReleaseClock)
+RESTORING = (RestoreMaxReplicas, ResumeScaleOut, ReleaseClock, ReleasePowerLimit)
 """Actions on a target that put something back."""
 
 
@@ -28,20 +29,10 @@ _WORDS = {
     RestoreMaxReplicas: "bound put back",
     PauseScaleOut: "scale-out paused",
     ResumeScaleOut: "scale-out resumed",
+    EvictReplica: "a replica evicted",
     ReleaseClock: "clocks released",
+    ReleasePowerLimit: "power limit released",
 }
-
-
-class ClockLocks(Protocol):
-    """Whoever locks GPU clocks; raises WorkloadError and then has changed nothing."""
-
-    async def set_clock(self, target: str, hertz: float) -> None:
-        """Lock the clocks of all replicas of a target at or below `hertz`."""
-        ...
-
-    async def release_clock(self, target: str) -> None:
-        """Take the lock off."""
-        ...
 
 
 class Actor:
@@ -91,20 +82,12 @@ class Actor:
                 await workloads.pause_scale_out(action.target)
             case ResumeScaleOut():
                 await workloads.resume_scale_out(action.target)
-            case SetClock() | ReleaseClock():
-                await self._lock(action)
+            case EvictReplica():
+                await workloads.evict_replica(action.target, floor=action.floor)
+            case SetClock() | ReleaseClock() | SetPowerLimit() | ReleasePowerLimit():
+                await carry_out(self._clocks, entry, action)
             case SetPrice() | SetShed() | Brake():
                 pass  # They are in force once the board of this turn is published.
-
-    async def _lock(self, action: SetClock | ReleaseClock) -> None:
-        if self._clocks is None:
-            raise WorkloadError(
-                Trouble.UNSUPPORTED, f"{action.target}: no GPU clock agent is configured."
-            )
-        if isinstance(action, SetClock):
-            await self._clocks.set_clock(action.target, action.hertz)
-        else:
-            await self._clocks.release_clock(action.target)
 
 
 def words(action: Action) -> str:
@@ -119,8 +102,8 @@ def words(action: Action) -> str:
         case SetMaxReplicas():
             before = "none" if action.previous_replicas is None else action.previous_replicas
             return f"{action.target}: bound {before} -> {action.replicas}"
-        case SetClock():
-            return f"{action.target}: clocks at most {action.hertz / HERTZ_PER_MEGAHERTZ:.0f} MHz"
+        case SetClock() | SetPowerLimit():
+            return f"{action.target}: {words_of(action)}"
     return f"{action.target}: {_WORDS[type(action)]}"
 
 

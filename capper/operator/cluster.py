@@ -7,19 +7,22 @@ from dataclasses import dataclass
 
 from kubernetes.aio.client import ApiClient
 
+from capper.api.config import PowerCappingConfig
 from capper.api.files import InvalidConfigError, parse
 from capper.api.translate import policy_of
-from capper.decide.policy import Policy
-from capper.decide.state import State
+from capper.clocks.clock_board import ClockedFleet, followed
+from capper.external_scaler.allowances import AllowanceHolder
 from capper.kube.api import KubeApi, KubeError
 from capper.kube.kinds import POWER_CAPPING_CONFIG, KubeObject
 from capper.loop import CappingLoop
 from capper.operator.entry import state_of
+from capper.operator.following import FollowedAllowances
 from capper.operator.handlers import FINALIZER, KopfThread
 from capper.operator.kube_journal import KubernetesJournal
 from capper.operator.leader import LeaderElection, LeaseSettings
 from capper.operator.leaving import RestoreError
 from capper.operator.prices import fleet_board
+from capper.racks.keeper import RackKeeper
 from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.topology import Fleet
@@ -37,8 +40,10 @@ class ClusterSettings:
         kubeconfig: File; None: the pod's own account, or the user's file.
         namespaces: Whose configurations are followed; none: all.
         lease: Of the leader.
-        period_seconds: In which followers repeat the leader's prices.
+        period_seconds: In which followers repeat the leader's prices and allowances.
         board_seconds: How long these hold.
+        status_age_seconds: A status that has not changed for longer says nothing of allowances;
+            more than twice the time in which the leader writes one in any case.
     """
 
     kubeconfig: str | None = None
@@ -46,9 +51,11 @@ class ClusterSettings:
     lease: LeaseSettings
     period_seconds: float = 5.0
     board_seconds: float = 30.0
+    status_age_seconds: float = 150.0
 
 
 LoopFactory = Callable[[KubeApi, KubernetesJournal], CappingLoop]
+RacksFactory = Callable[[ApiClient, CappingLoop], RackKeeper]
 
 
 class ClusterCapper:
@@ -69,7 +76,10 @@ class ClusterCapper:
         make_loop: LoopFactory,
         *,
         prices: PriceHolder,
+        allowances: AllowanceHolder | None = None,
         fleet: Callable[[], Fleet] | None = None,
+        make_racks: RacksFactory | None = None,
+        clocked: ClockedFleet | None = None,
     ) -> None:
         """Prepare.
 
@@ -78,13 +88,21 @@ class ClusterCapper:
             clock: For the lease.
             make_loop: Makes the loop on a cluster; it writes to the same `prices`.
             prices: What the router of this process reads.
+            allowances: What the external scaler of this process reads; also the loop's.
             fleet: Its topology.
+            make_racks: Makes who places new pods on racks; None: nobody does.
+            clocked: The clocks that the router of this process reads; also the loop's.
         """
         self._settings = settings
         self._clock = clock
         self._make_loop = make_loop
         self._prices = prices
+        self._allowances = allowances
+        self._followed = FollowedAllowances(clock, stale_seconds=settings.status_age_seconds)
         self._fleet = fleet
+        self._make_racks = make_racks
+        self._clocked = clocked
+        self._racks: RackKeeper | None = None
         self._client: ApiClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -99,6 +117,9 @@ class ClusterCapper:
         self._journal = KubernetesJournal(self._api)
         self.election = LeaderElection(self._api, self._clock, self._settings.lease)
         self.loop = self._make_loop(self._api, self._journal)
+        if self._make_racks is not None:
+            self._racks = self._make_racks(self._client, self.loop)
+            self.loop.companion = self._racks
         self._tasks = [
             asyncio.create_task(self.election.run(self._lead), name="capper leader election"),
             asyncio.create_task(self._follow(), name="capper follower"),
@@ -125,10 +146,15 @@ class ClusterCapper:
             kubeconfig=self._settings.kubeconfig,
             namespaces=self._settings.namespaces,
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.loop.run())
-            group.create_task(watch.run())
-            group.create_task(self._journal.post_events())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.loop.run())
+                group.create_task(watch.run())
+                group.create_task(self._journal.post_events())
+                if self._racks is not None:
+                    group.create_task(self._racks.run())
+        finally:
+            self.loop.grid.cooling.hold()
 
     async def _take_up(self) -> None:
         """All configurations before the first turn: else it would say that there are none.
@@ -162,25 +188,33 @@ class ClusterCapper:
         ]
 
     async def _follow(self) -> None:
-        """While another leads: its prices, from the statuses that it writes."""
+        """While another leads: its prices and allowances, from the statuses that it writes."""
         while True:
             await asyncio.sleep(self._settings.period_seconds)
             if self.election.leading or not self.election.holder_is_alive:
                 continue
             try:
-                parts = [part for one in await self._configs() if (part := _followed(one))]
+                configs = [one for document in await self._configs() if (one := _valid(document))]
             except KubeError as error:
                 _log.warning("configurations cannot be listed: %s", error)
                 continue
             if not self.election.leading:
-                expires = self._clock.monotonic_seconds() + self._settings.board_seconds
-                fleet = None if self._fleet is None else self._fleet()
-                self._prices.current = fleet_board(parts, fleet, expires_seconds=expires)
+                self._repeat(configs)
+
+    def _repeat(self, configs: list[PowerCappingConfig]) -> None:
+        expires = self._clock.monotonic_seconds() + self._settings.board_seconds
+        fleet = None if self._fleet is None else self._fleet()
+        parts = [(policy_of(one), state_of(one.status)) for one in configs]
+        self._prices.current = fleet_board(parts, fleet, expires_seconds=expires)
+        if self._clocked is not None:
+            known = [(policy_of(one), one.status) for one in configs]
+            self._clocked.current = followed(known, expires_seconds=expires)
+        if self._allowances is not None:
+            self._allowances.publish(self._followed.board(configs, expires_seconds=expires))
 
 
-def _followed(document: KubeObject) -> tuple[Policy, State] | None:
+def _valid(document: KubeObject) -> PowerCappingConfig | None:
     try:
-        config = parse(document)
+        return parse(document)
     except InvalidConfigError:
         return None
-    return policy_of(config), state_of(config.status)

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from capper.advice import Advice
 from capper.api import API_VERSION, KIND
 from capper.api.config import Metadata, PowerCappingConfig, Spec
-from capper.carbon.caps import CarbonLook, memory_from
+from capper.carbon.looks import CarbonLook, memory_from
+from capper.cooling.looks import CoolingLook
 from capper.decide.document import from_document
 from capper.decide.policy import Mode, TargetPolicy
 from capper.decide.state import State
 from capper.operator.served import ServedBounds
+from capper.racks.looks import RackLook
 
 _REMEMBERED_ACTIONS = 20
 ORIGINAL_FIELD = "maxReplicas"
@@ -34,6 +37,9 @@ class Entry:
         actions: Newest first, for status.
         told: Subject -> last sentence that was told of it, so that nothing is told twice.
         carbon: What carbon said last.
+        cooling: What cooling control did last.
+        racks: What placement says of its racks; None: it has none.
+        advice: What smoothing and vertical autoscaling say.
         served: Bounds that are told to KEDA instead of written; None: they are written.
     """
 
@@ -50,6 +56,9 @@ class Entry:
     )
     told: dict[str, str] = field(default_factory=dict)
     carbon: CarbonLook = field(default_factory=CarbonLook)
+    cooling: CoolingLook = field(default_factory=CoolingLook)
+    racks: RackLook | None = None
+    advice: Advice = field(default_factory=Advice)
     served: ServedBounds | None = None
 
     @property

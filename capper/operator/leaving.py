@@ -6,7 +6,13 @@ from dataclasses import replace
 from capper.actuators.bounds import original_max
 from capper.actuators.workloads import Workload
 from capper.decide.memory import restore_all
-from capper.decide.plan import Action, ReleaseClock, RestoreMaxReplicas, SetMaxReplicas
+from capper.decide.plan import (
+    Action,
+    ReleaseClock,
+    ReleasePowerLimit,
+    RestoreMaxReplicas,
+    SetMaxReplicas,
+)
 from capper.decide.policy import Mode, Policy, Rung
 from capper.decide.state import State, TargetState
 from capper.operator.enrolment import Look
@@ -78,7 +84,7 @@ def orphans_of(entry: Entry, policy: Policy) -> dict[str, TargetState]:
     return {
         ref: memory
         for ref, memory in entry.state.targets.items()
-        if ref not in refs and (memory.touched or memory.paused or memory.clock_hertz is not None)
+        if ref not in refs and memory.holds_anything
     }
 
 
@@ -92,7 +98,9 @@ def leftovers(entry: Entry, found: Look) -> tuple[Action, ...]:
     if Rung.REPLICAS not in policy.rungs:
         kept = {ref: one for ref, one in entry.state.targets.items() if ref not in orphans}
         bounds = restore_all(State(targets=kept))
-        actions += tuple(one for one in bounds if not isinstance(one, ReleaseClock))
+        actions += tuple(
+            one for one in bounds if not isinstance(one, ReleaseClock | ReleasePowerLimit)
+        )
     return actions
 
 

@@ -44,6 +44,13 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("apps", "statefulsets/scale", ("patch",), "as of deployments"),
     Permission("leaderworkerset.x-k8s.io", "leaderworkersets", ("get", "list"), "replicas"),
     Permission("policy", "poddisruptionbudgets", ("list",), "floors"),
+    Permission("", "pods", ("list",), "which one to evict, where that is asked for"),
+    Permission("", "pods/eviction", ("create",), "emergency eviction, off by default"),
+    Permission("", "pods", ("watch", "patch"), "gates and racks of new pods, deletion costs"),
+    Permission("", "nodes", ("list", "watch"), "which racks there are, by their labels"),
+    Permission(
+        "autoscaling.k8s.io", "verticalpodautoscalers", ("list",), "requests of the next replica"
+    ),
 )
 
 

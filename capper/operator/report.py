@@ -1,10 +1,12 @@
 """What became of a turn of the loop, for metrics, status, events and admin pages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from capper.actuators.workloads import Trouble
+from capper.carbon.looks import CarbonLook
+from capper.cooling.looks import CoolingLook
 from capper.decide.observation import Observation
 from capper.decide.plan import Action, Plan
 from capper.decide.policy import Policy
@@ -52,6 +54,8 @@ class TurnReport:
         results: What was done, in order.
         ended: The configuration is gone; this is the last of its reports.
         duration_seconds: Of observing, deciding and acting.
+        carbon: What carbon said.
+        cooling: What cooling control did.
     """
 
     name: str
@@ -62,6 +66,8 @@ class TurnReport:
     results: tuple[ActionResult, ...] = ()
     ended: bool = False
     duration_seconds: float = 0.0
+    carbon: CarbonLook = field(default_factory=CarbonLook)
+    cooling: CoolingLook = field(default_factory=CoolingLook)
 
 
 Listener = Callable[[TurnReport], None]

@@ -73,6 +73,10 @@ class ServedBounds:
         """Of a pause from before."""
         await self._inner.resume_scale_out(ref)
 
+    async def evict_replica(self, ref: str, *, floor: int) -> None:
+        """A replica is evicted whoever is told of the bound."""
+        await self._inner.evict_replica(ref, floor=floor)
+
 
 def allowances(
     pairs: Iterable[tuple[ServedBounds, TurnReport]],

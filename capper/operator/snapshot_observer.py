@@ -1,7 +1,7 @@
 """Watts from the router's own snapshot: no Prometheus is needed where both run in one process."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from capper.actuators.workloads import Workload
@@ -28,13 +28,26 @@ class SnapshotObserver:
     """Implements capper.operator.observer.Observer on replicas' own boards.
 
     A rack's watts are those of all replicas in it; the whole's are those of the configuration's
-    targets. Watts of hosts and of anything else are not in them.
+    targets. Watts of hosts and of anything else are not in them. A replica that sleeps still draws
+    watts of its domain, but none of its target's: those are of the replicas that serve.
     """
 
-    def __init__(self, snapshots: SnapshotHolder, clock: Clock) -> None:
-        """Read `snapshots`; the clock is the one that their times are of."""
+    def __init__(
+        self,
+        snapshots: SnapshotHolder,
+        clock: Clock,
+        serving: Callable[[FleetSnapshot], FleetSnapshot] = lambda snapshot: snapshot,
+    ) -> None:
+        """Measure.
+
+        Args:
+            snapshots: The whole fleet, replicas that sleep included.
+            clock: The one that their times are of.
+            serving: The same without the replicas that sleep.
+        """
         self._snapshots = snapshots
         self._clock = clock
+        self._serving = serving
         self._history: dict[tuple[str, str], deque[tuple[float, float]]] = {}
         self.problems: Mapping[str, tuple[str, ...]] = {}
 
@@ -44,6 +57,7 @@ class SnapshotObserver:
         """See Observer."""
         del config  # Its queries are for Prometheus.
         snapshot, tree = self._snapshots.current, DomainTree(policy.domains)
+        serving = frozenset(one.address for one in self._serving(snapshot).fleet.replicas())
         backends = {target.backend for target in policy.targets}
         replicas: dict[str, list[Replica]] = {name: [] for name in tree.domains}
         for replica in snapshot.fleet.replicas():
@@ -61,6 +75,7 @@ class SnapshotObserver:
                     workloads[target.ref].reading,
                     snapshot,
                     [one for one in snapshot.fleet.replicas() if one.backend == target.backend],
+                    serving,
                     tree,
                 )
                 for target in policy.targets
@@ -95,10 +110,18 @@ class SnapshotObserver:
 
 
 def _target(
-    reading: TargetReading, snapshot: FleetSnapshot, replicas: list[Replica], tree: DomainTree
+    reading: TargetReading,
+    snapshot: FleetSnapshot,
+    replicas: list[Replica],
+    serving: frozenset[str],
+    tree: DomainTree,
 ) -> TargetReading:
-    """A backend's watts and tokens, where all of its replicas tell them."""
-    addresses = [replica.address for replica in replicas]
+    """A backend's watts and tokens, where all of its serving replicas tell them.
+
+    Where none serves its parts in the domains are those of all: that is where one would wake.
+    """
+    addresses = [replica.address for replica in replicas if replica.address in serving]
+    replicas = [one for one in replicas if one.address in serving] or replicas
     watts = _total(snapshot, addresses, SignalKind.POWER_WATTS)
     tokens = _total(snapshot, addresses, SignalKind.GENERATION_TOKENS_PER_SECOND)
     named = [replica.domain for replica in replicas if replica.domain in tree.domains]

@@ -7,17 +7,23 @@ from typing import Any
 
 from capper.actuators.workloads import Trouble, Workload
 from capper.api.status import Condition, DomainStatus, SavedOriginal, Status, TargetStatus
-from capper.carbon.caps import CarbonMemory, memory_document
+from capper.carbon.looks import CarbonMemory, memory_document
 from capper.decide.document import to_document
 from capper.decide.plan import TargetDecision
 from capper.decide.policy import Mode
+from capper.decide.state import TargetState
 from capper.operator.enrolment import Look
 from capper.operator.entry import ORIGINAL_FIELD, Entry
+from capper.operator.grid import carbon_status, cooling_status
 from capper.operator.report import Outcome, TurnReport
 from capper.operator.timestamps import rfc3339
+from fleet.units import HERTZ_PER_MEGAHERTZ
 
 _SENTENCE = 1024
-_FLEETING = frozenset({"sampleAgeSeconds", "state", "nextChangeTime"})
+_FLEETING = frozenset(
+    {"sampleAgeSeconds", "state", "nextChangeTime", "lastTurnTime", "ageSeconds", "forecastUntil"}
+    | {"setTime"}
+)
 
 
 def status_document(
@@ -51,9 +57,15 @@ def status_document(
         band="" if root is None else root.band.name.capitalize(),
         carbon_grams_per_kilowatt_hour=entry.carbon.grams_per_kilowatt_hour,
         emitted_grams=entry.carbon.emitted_grams,
+        carbon=carbon_status(entry.carbon),
+        cooling=cooling_status(entry.cooling),
+        racks=() if entry.racks is None else entry.racks.racks,
+        smoothing=entry.advice.smoothing,
+        vertical=entry.advice.vertical,
+        last_turn_time=rfc3339(now_seconds),
         next_change_time=None if next_seconds is None else rfc3339(next_seconds),
         conditions=conditions(entry, _holding(entry, found, report, problems), now_seconds),
-        targets=tuple(_target(one, found, report) for one in plan.targets),
+        targets=tuple(_target(one, entry, found, report) for one in plan.targets),
         domains=tuple(
             DomainStatus(
                 name=one.name,
@@ -165,6 +177,8 @@ def _holding(
         held["MetricsValid"] = (False, "QueryFailed", " ".join(problems))
     elif "MetricsValid" in _before(entry):
         held["MetricsValid"] = (True, "QueriesAnswered", "")
+    held |= {} if entry.racks is None else entry.racks.conditions
+    held |= entry.advice.conditions
     enforcing = policy.mode is Mode.ENFORCE
     held["Enforcing"] = (enforcing, policy.mode.value, report.plan.explanation + ".")
     held["Ready"] = _ready(entry, found, report)
@@ -185,8 +199,14 @@ def _ready(entry: Entry, found: Look, report: TurnReport) -> tuple[bool, str, st
     return (True, "Ready", f"{len(found.policy.targets)} targets.")
 
 
-def _target(decision: TargetDecision, found: Look, report: TurnReport) -> TargetStatus:
+def _target(
+    decision: TargetDecision, entry: Entry, found: Look, report: TurnReport
+) -> TargetStatus:
     ref = decision.ref
+    told = None if entry.served is None else entry.served.told.get(ref)
+    held = report.state.targets.get(ref, TargetState())
+    hertz = held.clock_hertz
+    backends = {one.ref: one.backend for one in found.policy.targets}
     reading = report.observation.targets.get(ref)
     workload: Workload | None = found.workloads.get(ref)
     bound = decision.bound
@@ -202,6 +222,11 @@ def _target(decision: TargetDecision, found: Look, report: TurnReport) -> Target
         current_replicas=decision.current_replicas,
         max_replicas=bound,
         original_max_replicas=decision.original_max,
+        allowed_replicas=None if told is None else told.replicas,
+        backend=backends.get(ref) or "",
+        clock_mega_hertz=None if hertz is None else hertz / HERTZ_PER_MEGAHERTZ,
+        limit_watts_per_replica=held.limit_watts,
+        band=decision.band.name.capitalize(),
         decision=word,
         reason=decision.why.sentence[:_SENTENCE],
     )

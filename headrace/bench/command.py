@@ -4,9 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from headrace.bench import decide, policies
+from headrace.bench import carbon, decide, policies
 
-_BENCHES = {"decide": decide.run, "policies": policies.run}
+_BENCHES = {"carbon": carbon.run, "decide": decide.run, "policies": policies.run}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def scenario_sha256(scenario: Scenario) -> str:
 
 
 def _scenario(scenario: Scenario) -> dict[str, Any]:
-    return scenario.model_dump(mode="json", exclude={"trace_file"})
+    return scenario.model_dump(mode="json", exclude={"trace_file", "curve_file"})
 
 
 def dumps(document: dict[str, Any]) -> str:

@@ -32,9 +32,9 @@ _MOST_LINES = 5
 _MOST_LEGEND_ROWS = 12
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, from dark to light.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = "*osDv^<>phXPd8H"
-_DASHES = ("-", (0, (6, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+DASHES = ("-", (0, (6, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
 # Fewer misses than one in ten thousand share a band of this width, side by side in the order of
 # the arms: a logarithm has no zero, and most arms would lie on one another there.
@@ -119,7 +119,7 @@ def power_plot(summary: StudySummary, recorded: Sequence[Outcome]) -> Figure:
                 np.array(timeline.watts) / 1000.0,
                 where="post",
                 color=_colour(outcome.result.arm),
-                linestyle=_DASHES[number],
+                linestyle=DASHES[number],
                 linewidth=1.1,
                 label=outcome.result.arm,
             )
@@ -291,7 +291,7 @@ def _replica_labels(backends: Sequence[str]) -> list[str]:
 
 
 def _colour(arm: str) -> str:
-    return _COLOURS[arm_order(arm) % len(_COLOURS)]
+    return COLOURS[arm_order(arm) % len(COLOURS)]
 
 
 def _marker(arm: str) -> str:
@@ -299,7 +299,7 @@ def _marker(arm: str) -> str:
 
 
 def _filled(arm: str) -> bool:
-    return arm_order(arm) < len(_COLOURS)
+    return arm_order(arm) < len(COLOURS)
 
 
 def save(figure: Figure, path: Path) -> None:

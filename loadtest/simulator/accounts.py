@@ -18,9 +18,11 @@ class RunAccounts:
         fleet_cap: None: no cap was declared.
         rack_caps: By rack, of those that have a cap.
         grams_co2e: Of boards, declared hosts and cooling; None: no carbon series was declared.
+        host_joules: Declared, of hosts that are on; None: nothing made them count.
         cooling_joules: None: no thermal model was declared.
         max_inlet_celsius: Likewise.
         redline_seconds: Time in which any inlet was above the redline; likewise.
+        redline_kelvin_seconds: Integral of the hottest inlet over the redline; likewise.
         replica_hours: Of replicas that are neither asleep nor stopped.
         joules_by_state: Board energy by `ReplicaState`; adds up to that of the run.
         seconds_by_state: Replica-seconds likewise.
@@ -39,9 +41,11 @@ class RunAccounts:
     fleet_cap: CapAccount | None
     rack_caps: dict[str, CapAccount]
     grams_co2e: float | None
+    host_joules: float | None
     cooling_joules: float | None
     max_inlet_celsius: float | None
     redline_seconds: float | None
+    redline_kelvin_seconds: float | None
     replica_hours: float
     joules_by_state: dict[str, float]
     seconds_by_state: dict[str, float]

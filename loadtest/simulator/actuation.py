@@ -13,6 +13,7 @@ from loadtest.simulator.control import (
     SetPowerLimit,
     SetPrices,
     SetProfiles,
+    SetSupply,
     Sleep,
     Start,
     Stop,
@@ -49,14 +50,26 @@ class Actuation:
         events: Events,
         lifecycle: Lifecycle,
         on_profiles: Callable[[Mapping[str, Profile]], None],
+        on_supply: Callable[[float], None],
         seed: int,
     ) -> None:
-        """Nothing is locked or limited; `on_profiles` tells the router of profiles."""
+        """Nothing is locked or limited.
+
+        Args:
+            replicas: By address.
+            model: Delays.
+            events: Where they pass.
+            lifecycle: Sleeps and starts replicas.
+            on_profiles: Tells the router of profiles.
+            on_supply: Tells the plant of a set-point in degrees Celsius.
+            seed: Of delays.
+        """
         self._replicas = replicas
         self._model = model
         self._events = events
         self._lifecycle = lifecycle
         self._on_profiles = on_profiles
+        self._on_supply = on_supply
         self._seed = seed
         self._truths: OrderedDict[tuple[str, Setting], Truth] = OrderedDict()
         self._orders = 0
@@ -77,6 +90,8 @@ class Actuation:
             self.prices = action.board
         elif isinstance(action, SetProfiles):
             self._on_profiles(action.profiles)
+        elif isinstance(action, SetSupply):
+            self._on_supply(action.celsius)
         elif isinstance(action, SetClock):
             _, limit_watts = self.ordered[action.address]
             clock_hertz = self._clock(action)

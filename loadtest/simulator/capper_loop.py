@@ -15,13 +15,16 @@ from capper.decide.memory import applied
 from capper.decide.plan import (
     Plan,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
 )
 from capper.decide.policy import (
     ROOT,
     DomainPolicy,
+    LimitRange,
     Mode,
     NamedCap,
     Policy,
@@ -41,8 +44,9 @@ LADDER = frozenset(Rung)
 # What pods take minutes for, sleeping engines do in seconds: the waits of bounds follow from that.
 _SLEEP_PACING = Pacing(
     shed_interval_seconds=6.0,
+    shed_replicas=3,
     grow_interval_seconds=20.0,
-    escalate_after_seconds=6.0,
+    escalate_after_seconds=0.0,
     settle_seconds=5.0,
     dwell_seconds=60.0,
 )
@@ -137,12 +141,21 @@ class CapperLoop:
     def _clock_orders(
         self, plan: Plan, backends: Mapping[str, list[ReplicaView]]
     ) -> Iterator[Action]:
-        by_ref = {ref_of(name): members for name, members in backends.items()}
-        for action in plan.actions:
-            if isinstance(action, SetClock | ReleaseClock):
-                members = by_ref[action.target]
-                hertz = action.hertz if isinstance(action, SetClock) else None
-                yield from lock(members, hertz, self._profiles.get(members[0].backend))
+        """What is in force after the plan, for every backend whose clocks or limits it changes."""
+        set_anew = {
+            action.target
+            for action in plan.actions
+            if isinstance(action, SetClock | ReleaseClock | SetPowerLimit | ReleasePowerLimit)
+        }
+        for name, members in backends.items():
+            if ref_of(name) in set_anew:
+                held = self.state.targets[ref_of(name)]
+                yield from lock(
+                    members,
+                    held.clock_hertz,
+                    self._profiles.get(name),
+                    limit_watts=held.limit_watts,
+                )
 
     def _take_bounds(self, plan: Plan, backends: Mapping[str, list[ReplicaView]]) -> None:
         by_ref = {ref_of(name): name for name in backends}
@@ -195,6 +208,7 @@ class CapperLoop:
             priority=1,
             min_replicas=bound if self._settings.keeps_replicas else 0,
             clocks=phase_clocks(members[0]).mixed(_PROMPT_RATIO),
+            limit_range=LimitRange(members[0].lowest_limit_watts, members[0].full_watts),
         )
 
 
@@ -209,6 +223,7 @@ def _domains(view: ControlView, caps: tuple[NamedCap, ...]) -> tuple[DomainPolic
             caps=()
             if rack.cap_watts is None
             else (NamedCap(source="maxPower", watts=rack.cap_watts),),
+            max_inlet_celsius=None if view.room is None else view.room.redline_celsius,
         )
         for rack in view.racks
     )

@@ -1,5 +1,6 @@
 """Carries the capper's plan out on simulated replicas: who stops, who starts, what is locked."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from capper.decide.clocked import PhaseClocks, profile_at_clock
@@ -11,6 +12,7 @@ from loadtest.simulator.control import (
     ControlView,
     ReplicaView,
     SetClock,
+    SetPowerLimit,
     SetProfiles,
     Sleep,
     Start,
@@ -71,11 +73,20 @@ def scale(view: ControlView, bounds: Mapping[str, int], *, sleeps: bool) -> Iter
 
 
 def lock(
-    members: Sequence[ReplicaView], hertz: float | None, profile: Profile | None
+    members: Sequence[ReplicaView],
+    hertz: float | None,
+    profile: Profile | None,
+    *,
+    limit_watts: float | None = None,
 ) -> Iterator[Action]:
-    """All clocks of a backend, and the profile that the router is to have at them."""
+    """Clocks and power limits of a backend, and the profile that the router is to have at them."""
     yield from (SetClock(one.address, hertz) for one in members)
+    yield from (SetPowerLimit(one.address, limit_watts) for one in members)
     if profile is not None:
-        at = members[0].max_clock_hertz if hertz is None else hertz
-        told = profile_at_clock(profile, phase_clocks(members[0]), at)
+        told = profile_at_clock(
+            profile,
+            phase_clocks(members[0]),
+            members[0].max_clock_hertz if hertz is None else hertz,
+            limit_watts=math.inf if limit_watts is None else limit_watts,
+        )
         yield SetProfiles({members[0].backend: told})

@@ -163,4 +163,5 @@ def _forecast(view: ControlView, members: Sequence[ReplicaView], present: int) -
         in_flight_requests=round(sum(one.running or 0.0 for one in members)),
         demand_replicas=present + 1 if short else sum(one.committed for one in members),
         unneeded_replicas=sum(one.address in view.unneeded for one in members),
+        packed_tokens_per_joule=view.packed_tokens_per_joule.get(members[0].backend),
     )

@@ -4,17 +4,19 @@ Once a control period the simulation makes a `ControlView` and applies the actio
 controller returns, each after its actuator's delay. The view holds what a real capper would have:
 measurements through sensors, scrapes and their delays (`snapshot` is the very one that the router
 decided on), what was declared of the hardware, and the router's own plan. Nothing in it is the
-simulator's truth, but inlet temperatures, carbon intensity and replica states, whose sources are
-slow things that are known well.
+simulator's truth, but carbon intensity and replica states, whose sources are slow things that are
+known well.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from fleet.price import PriceBoard
 from fleet.profile import Profile
 from fleet.snapshot import FleetSnapshot
+from fleet.thermal import ThermalModel
 from loadtest.simulator.boards import ReplicaState
 from router.decide.commitment import Commitment
 
@@ -77,7 +79,8 @@ class RackView:
         power_watts: Sum of its replicas' readings; None unless all are fresh.
         coverage_ratio: Share of its replicas with a fresh reading.
         cap_watts: In force; None: no cap.
-        inlet_celsius: Air at its inlet; None: no thermal model was declared.
+        inlet_celsius: Air at its inlet, as its sensor tells; None: no thermal model was declared.
+        outlet_celsius: Air at its outlet, likewise.
     """
 
     name: str
@@ -85,6 +88,26 @@ class RackView:
     coverage_ratio: float
     cap_watts: float | None
     inlet_celsius: float | None
+    outlet_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomView:
+    """What was declared of the room.
+
+    Attributes:
+        thermal: Its recirculation; faults are not in it.
+        redline_celsius: Highest inlet.
+        recommended_celsius: Inlet that the cooling aims at, at most the redline.
+        lowest_supply_celsius: What the plant can make.
+        highest_supply_celsius: What it may make.
+    """
+
+    thermal: ThermalModel
+    redline_celsius: float
+    recommended_celsius: float
+    lowest_supply_celsius: float
+    highest_supply_celsius: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +130,10 @@ class ControlView:
         commitments: The router's plan for each model.
         unneeded: Ready replicas that no model's plan wants: they may sleep.
         prices: The board in force.
+        packed_tokens_per_joule: Of a replica filled to the objective, as the router believes, by
+            backend.
+        room: None: no thermal model was declared.
+        compression_ratio: Seconds of the day in a second, see `loadtest.simulator.compression`.
     """
 
     now_seconds: float
@@ -124,6 +151,11 @@ class ControlView:
     commitments: Mapping[str, Commitment]
     unneeded: frozenset[str]
     prices: PriceBoard
+    packed_tokens_per_joule: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    room: RoomView | None = None
+    compression_ratio: float = 1.0
 
 
 class SetClock(NamedTuple):
@@ -183,7 +215,15 @@ class SetPrices(NamedTuple):
     board: PriceBoard
 
 
-Action = SetClock | SetPowerLimit | Sleep | Wake | Stop | Start | SetProfiles | SetPrices
+class SetSupply(NamedTuple):
+    """Order a temperature of the cooling air; the plant keeps within what it can make."""
+
+    celsius: float
+
+
+Action = (
+    SetClock | SetPowerLimit | Sleep | Wake | Stop | Start | SetProfiles | SetPrices | SetSupply
+)
 
 
 class Controller(Protocol):

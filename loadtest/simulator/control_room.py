@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+from capper.decide.clocked import packed_tokens_per_joule
 from fleet.signals import Freshness, FreshnessPolicy, Signal, SignalKind
 from fleet.snapshot import NO_SIGNALS
 from loadtest.simulator.actuation import Actuation
 from loadtest.simulator.boards import ReplicaState, SimulatedReplica
-from loadtest.simulator.control import Controller, ControlView, RackView, ReplicaView
+from loadtest.simulator.climate import Room
+from loadtest.simulator.control import Controller, ControlView, RackView, ReplicaView, RoomView
 from loadtest.simulator.gateway import Gateway
 from loadtest.simulator.observation import Observatory
 from loadtest.simulator.power_watch import PowerWatch
+from loadtest.simulator.thermometers import Thermometers
 from loadtest.simulator.world import World
 
 # How far ahead forecasts reach.
@@ -41,6 +44,7 @@ class ControlRoom:
         self._actuation = actuation
         self._seed = seed
         self._freshness = FreshnessPolicy()
+        self._thermometers = Thermometers(seed=seed)
 
     def decide(self, now_seconds: float) -> None:
         """One control period."""
@@ -87,7 +91,24 @@ class ControlRoom:
                 if one.state is ReplicaState.READY and not one.committed
             ),
             prices=self._actuation.prices,
+            packed_tokens_per_joule=self._packed_worths(now_seconds),
+            room=_room(self._world.room),
+            compression_ratio=self._world.compression_ratio,
         )
+
+    def _packed_worths(self, now_seconds: float) -> dict[str, float]:
+        """At the mix of the first model of a backend, and its learned profile."""
+        picker = self._gateway.picker
+        firsts = {unit.backend.name: unit for unit in reversed(picker.units())}
+        return {
+            name: packed_tokens_per_joule(
+                unit.profile,
+                picker.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
+                tpot_limit_seconds=unit.backend.objective.tpot_seconds
+                * unit.backend.objective.margin_ratio,
+            )
+            for name, unit in firsts.items()
+        }
 
     def _replica(
         self, replica: SimulatedReplica, *, committed: bool, now_seconds: float
@@ -129,7 +150,7 @@ class ControlRoom:
 
     def _racks(self, replicas: Sequence[ReplicaView], now_seconds: float) -> tuple[RackView, ...]:
         caps, climate = self._world.caps.racks, self._watch.climate
-        inlets = {} if climate is None else climate.inlets_celsius
+        inlets, outlets = self._thermometers.read(climate)
         return tuple(
             RackView(
                 name=name,
@@ -137,10 +158,25 @@ class ControlRoom:
                 coverage_ratio=_coverage(members),
                 cap_watts=caps[name].at(now_seconds) if name in caps else None,
                 inlet_celsius=inlets.get(name),
+                outlet_celsius=outlets.get(name),
             )
             for name in dict.fromkeys(one.rack for one in replicas)
             for members in [[one for one in replicas if one.rack == name]]
         )
+
+
+def _room(room: Room | None) -> RoomView | None:
+    if room is None:
+        return None
+    return RoomView(
+        thermal=room.thermal,
+        redline_celsius=room.redline_celsius,
+        recommended_celsius=(
+            room.redline_celsius if room.recommended_celsius is None else room.recommended_celsius
+        ),
+        lowest_supply_celsius=room.lowest_supply_celsius,
+        highest_supply_celsius=room.highest_supply_celsius,
+    )
 
 
 def _total(replicas: Sequence[ReplicaView]) -> float | None:

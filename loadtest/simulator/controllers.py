@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from capper.decide.placement import PlacementPolicy
 from capper.decide.policy import Rung
 from loadtest.simulator.boards import ReplicaState
-from loadtest.simulator.capper_carbon import CarbonLoop, ConstantCapLoop
+from loadtest.simulator.capper_carbon import DEEP, CarbonLoop, ConstantCapLoop
 from loadtest.simulator.capper_clocks import Both, ClockLoop
+from loadtest.simulator.capper_cooling import CoolingLoop
 from loadtest.simulator.capper_loop import (
     CapperLoop,
     original_rule,
@@ -18,6 +20,7 @@ from loadtest.simulator.capper_loop import (
     sleeping_ladder,
     with_rungs,
 )
+from loadtest.simulator.capper_placement import PlacedReplicas
 from loadtest.simulator.control import (
     Action,
     Controller,
@@ -28,6 +31,7 @@ from loadtest.simulator.control import (
     Sleep,
     Wake,
 )
+from loadtest.simulator.together import GENTLE_CARBON, Together
 
 NO_CONTROL = "none"
 # Of a fleet without a cap: an operator's usual round figure (Splitwise sees no effect on decodes).
@@ -123,7 +127,17 @@ CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "clock-loop": ClockLoop,
     "clock-loop+replicas": lambda: Both(ClockLoop(), SleepUnneeded()),
     "carbon": CarbonLoop,
+    "carbon-deep": partial(CarbonLoop, DEEP),
     "carbon-constant": ConstantCapLoop,
+    "capper-brake": lambda: with_rungs(Rung.BRAKE),
+    "carbon-gentle": lambda: CarbonLoop(GENTLE_CARBON),
+    "cooling": CoolingLoop,
+    **{
+        f"{order}-{policy.value.lower()}": partial(PlacedReplicas, policy, stops=order == "stop")
+        for order in ("sleep", "stop")
+        for policy in PlacementPolicy
+    },
+    "together": Together,
     "polca": lambda: oversubscribed(in_band=False),
     "polca-in-band": lambda: oversubscribed(in_band=True),
     **{
@@ -148,7 +162,17 @@ WHAT: dict[str, str] = {
     "clock-loop": "clocks of the fewest joules per token that carry the load",
     "clock-loop+replicas": "the same, and replicas outside the plan sleep",
     "carbon": "clocks under a cap by the rank of the hour's carbon intensity",
-    "carbon-constant": "clocks under the mean of those caps",
+    "carbon-deep": "clocks as low as they go in the dirtier half of the day, free in the other",
+    "carbon-constant": "clocks under the mean of the four caps",
+    "capper-brake": "refuses requests under the cap, as the only rung",
+    "carbon-gentle": "the same with caps that the load fits under",
+    "cooling": "the warmest supply air that every inlet allows",
+    **{
+        f"{order}-{policy.value.lower()}": f"what the plan leaves over {order}s, by {policy.value}"
+        for order in ("sleep", "stop")
+        for policy in PlacementPolicy
+    },
+    "together": "the ladder, the clock loop, carbon's caps, sleep by minHR and cooling at once",
     "polca": "the upper clock threshold and a brake at the cap, clocks set out of band",
     "polca-in-band": "the same, clocks set by an agent on the host",
     **{

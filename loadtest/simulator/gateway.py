@@ -4,7 +4,6 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.price import PriceBoard
 from loadtest.arrivals import Arrival
 from loadtest.simulator.boards import SimulatedReplica
 from loadtest.simulator.tally import Tally
@@ -27,7 +26,6 @@ class Gateway:
         picker: The router's mind.
         router_away: Whether the router does not answer.
         retried: Requests whose pick no longer served.
-        prices: The board that the router goes by: its domains may refuse requests.
     """
 
     def __init__(
@@ -50,7 +48,6 @@ class Gateway:
         self.picker = Picker(world.fleet, arm.settings, policy=arm.policy)
         self.router_away = False
         self.retried = 0
-        self.prices = PriceBoard()
 
     def route(
         self, arrival: Arrival, *, now_seconds: float, measured: bool
@@ -58,11 +55,8 @@ class Gateway:
         """The replica that gets the request, or None; and the ledger's ticket, or None."""
         if self.router_away:
             return self._fall_back(arrival.model), None
-        allowed = self._allowed(now_seconds)
-        if allowed is not None and not allowed:
-            return None, None
         answer = self.picker.pick(
-            self._facts(arrival, allowed), now_seconds=now_seconds, draw=self._draws.random()
+            self._facts(arrival), now_seconds=now_seconds, draw=self._draws.random()
         )
         if isinstance(answer, Rejection):
             return None, None
@@ -79,18 +73,7 @@ class Gateway:
             self.picker.serve(answer, replica.address, now_seconds=now_seconds)
         return replica, answer.ticket
 
-    def _allowed(self, now_seconds: float) -> frozenset[str] | None:
-        """Replicas in domains that take such requests; None: all of them."""
-        if not self.prices.shedding and not self.prices.refusing:
-            return None
-        sheddable = self._hints.priority < 0
-        return frozenset(
-            address
-            for address, replica in self._replicas.items()
-            if not self.prices.refuses(replica.rack, sheddable=sheddable, now_seconds=now_seconds)
-        )
-
-    def _facts(self, arrival: Arrival, allowed: frozenset[str] | None) -> RequestFacts:
+    def _facts(self, arrival: Arrival) -> RequestFacts:
         return RequestFacts(
             model=arrival.model,
             api=Api.CHAT,
@@ -100,7 +83,7 @@ class Gateway:
                 max(1, arrival.output_tokens) if self._arm.knows_lengths else self._world.max_tokens
             ),
             ignore_eos=self._arm.knows_lengths,
-            hints=self._hints if allowed is None else self._hints._replace(subset=allowed),
+            hints=self._hints,
             prefix_block_hashes=(
                 engine_block_hashes(arrival, block_size_tokens=ROUTER_BLOCK_TOKENS)
                 if arrival.prefix_blocks

@@ -22,6 +22,7 @@ class PowerWatch:
         rack_caps: Meters of racks with a cap.
         climate: Of the room, or None.
         grams_co2e: In the window, or None without a series.
+        host_joules: Of the hosts, in the window; None where there is nothing to watch.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PowerWatch:
         self.rack_caps = {rack: CapMeter(steps) for rack, steps in caps.racks.items()}
         self.climate = None if room is None else Climate(room, rack_watts=self._idle_rack_watts())
         self.grams_co2e = None if carbon is None else 0.0
+        self.host_joules = 0.0 if self._needed else None
 
     def start(self, *, begin_seconds: float, end_seconds: float) -> None:
         """Watch from now to the end of the window, of which `begin_seconds` is the start."""
@@ -84,7 +86,11 @@ class PowerWatch:
             joules = total_joules - self._last_joules[address]
             self._last_joules[address] = total_joules
             rack_joules[replica.rack] += joules
-            heat_joules[replica.rack] += joules + self._overhead_watts[address] * seconds
+            # Where a stopped replica's host is off it draws nothing.
+            host_joules = self._overhead_watts[address] * seconds * replica.board_powered
+            if self.host_joules is not None:
+                self.host_joules += host_joules * measured
+            heat_joules[replica.rack] += joules + host_joules
         if measured:
             self._compare(start_seconds, seconds, rack_joules)
         spent_joules = sum(heat_joules.values())

@@ -1,18 +1,40 @@
-"""Inlet temperatures of racks and the power that cooling takes. Pure.
+"""Inlet temperatures of racks as time goes by, and rooms to try things in. Pure.
 
-Steady state: T_in = T_sup + a + D P (Tang, Gupta, Varsamopoulos, TPDS 2008), where a is how much
-warmer than the supply the air arrives at a rack and D how many kelvin a watt in one rack adds at
-the inlet of another. Towards it the inlets move with one time constant. Cooling takes
-P / CoP(T_sup) with CoP(T) = 0.0068 T^2 + 0.0008 T + 0.458 (the chilled-water plant of Moore et
-al., USENIX 2005, as Tang et al. use it).
+The steady state and what cooling draws are those of `fleet.thermal`, which the capper uses, too;
+towards the steady state the inlets move with one time constant.
 
 Vectors have one entry per rack, in the order of `ThermalModel.racks`; matrices have a row per
 receiving rack and a column per sending one.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import fleet.thermal
+from fleet.thermal import (
+    AIR_JOULES_PER_M3_KELVIN,
+    Matrix,
+    coefficient_of_performance,
+    cooling_watts,
+    highest_supply_celsius,
+    rises_celsius,
+)
+
+__all__ = [
+    "REDLINE_CELSIUS",
+    "TIME_CONSTANT_SECONDS",
+    "Matrix",
+    "RackInlets",
+    "ThermalModel",
+    "coefficient_of_performance",
+    "cooling_watts",
+    "highest_supply_celsius",
+    "recirculation",
+    "steady_inlets_celsius",
+    "synthetic_room",
+]
 
 # Tang et al.: a steady state takes 10 to 20 minutes after a change; 300 s closes 95 % of the
 # distance in 15.
@@ -20,97 +42,44 @@ TIME_CONSTANT_SECONDS = 300.0
 REDLINE_CELSIUS = 25.0
 """Highest inlet temperature in Tang et al."""
 
-# Tang et al.: density and heat capacity of air.
-_AIR_KG_PER_M3 = 1.19
-_AIR_JOULES_PER_KG_KELVIN = 1005.0
-
 # Supply approach temperatures of racks in the outer and the inner rows of a room, from CFD
 # (github.com/HewlettPackard/dc-rl, utils/dc_config*.json, MIT).
 _OUTER_ROW_CELSIUS = 5.3
 _INNER_ROW_CELSIUS = 5.0
 
-Matrix = tuple[tuple[float, ...], ...]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThermalModel:
-    """A room.
+class ThermalModel(fleet.thermal.ThermalModel):
+    """A room that takes its time.
 
     Attributes:
-        racks: Their names, each once.
-        approach_celsius: a: inlet over supply with all racks off, 0 and more.
-        recirculation_kelvin_per_watt: D, 0 and more.
         time_constant_seconds: Of the inlets, above 0.
     """
 
-    racks: tuple[str, ...]
-    approach_celsius: tuple[float, ...]
-    recirculation_kelvin_per_watt: Matrix
     time_constant_seconds: float = TIME_CONSTANT_SECONDS
 
     def __post_init__(self) -> None:
-        """Check shapes and ranges.
+        """Check what the steady state checks, and the time constant.
 
         Raises:
             ValueError: Naming the field and the rack.
         """
-        if not self.racks or len(set(self.racks)) != len(self.racks):
-            raise ValueError(f"racks are {list(self.racks)}, there must be one or more, each once")
+        fleet.thermal.ThermalModel.__post_init__(self)
         if not (math.isfinite(self.time_constant_seconds) and self.time_constant_seconds > 0):
             raise ValueError(
                 f"time_constant_seconds is {self.time_constant_seconds}, it must be above 0"
             )
-        self._check("approach_celsius", self.approach_celsius)
-        rows = self.recirculation_kelvin_per_watt
-        if len(rows) != len(self.racks):
-            raise ValueError(
-                f"recirculation_kelvin_per_watt has {len(rows)} rows for {len(self.racks)} racks"
-            )
-        for rack, row in zip(self.racks, rows, strict=True):
-            self._check(f"recirculation_kelvin_per_watt of rack {rack}", row)
-
-    def _check(self, name: str, values: tuple[float, ...]) -> None:
-        if len(values) != len(self.racks):
-            raise ValueError(f"{name} has {len(values)} values for {len(self.racks)} racks")
-        for rack, value in zip(self.racks, values, strict=True):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: {value} at {rack}, it must be finite and 0 or more")
 
 
 def steady_inlets_celsius(
-    model: ThermalModel, *, supply_celsius: float, rack_watts: Sequence[float]
+    model: fleet.thermal.ThermalModel, *, supply_celsius: float, rack_watts: Sequence[float]
 ) -> tuple[float, ...]:
     """T_in once power and supply have been constant for long.
 
     Raises:
         ValueError: There is not one finite power of 0 and more per rack.
     """
-    _check_watts(model, rack_watts)
-    return tuple(
-        supply_celsius + rise_celsius for rise_celsius in _rises_celsius(model, rack_watts)
-    )
-
-
-def highest_supply_celsius(
-    model: ThermalModel, *, rack_watts: Sequence[float], redline_celsius: float = REDLINE_CELSIUS
-) -> float:
-    """The warmest supply at which no inlet settles above the redline: T_red - max(a + D P).
-
-    Raises:
-        ValueError: There is not one finite power of 0 and more per rack.
-    """
-    _check_watts(model, rack_watts)
-    return redline_celsius - max(_rises_celsius(model, rack_watts))
-
-
-def coefficient_of_performance(supply_celsius: float) -> float:
-    """Heat moved per joule of cooling; warmer supply is cheaper to make."""
-    return 0.0068 * supply_celsius**2 + 0.0008 * supply_celsius + 0.458
-
-
-def cooling_watts(heat_watts: float, *, supply_celsius: float) -> float:
-    """Power that removing `heat_watts` takes."""
-    return heat_watts / coefficient_of_performance(supply_celsius)
+    return tuple(supply_celsius + rise for rise in rises_celsius(model, rack_watts))
 
 
 class RackInlets:
@@ -142,7 +111,12 @@ class RackInlets:
         )
 
     def advance(
-        self, *, now_seconds: float, supply_celsius: float, rack_watts: Sequence[float]
+        self,
+        *,
+        now_seconds: float,
+        supply_celsius: float,
+        rack_watts: Sequence[float],
+        further_celsius: Sequence[float] | None = None,
     ) -> tuple[float, ...]:
         """Move on to `now_seconds`; exact for power and supply that were constant since the last.
 
@@ -150,6 +124,7 @@ class RackInlets:
             now_seconds: Not before the last call's; an earlier one changes nothing.
             supply_celsius: Since the last call.
             rack_watts: Mean power of each rack since the last call.
+            further_celsius: What a fault adds at each inlet in the steady state; None: nothing.
 
         Returns:
             The new inlet temperatures.
@@ -160,6 +135,8 @@ class RackInlets:
         settled = steady_inlets_celsius(
             self._model, supply_celsius=supply_celsius, rack_watts=rack_watts
         )
+        if further_celsius is not None:
+            settled = tuple(map(operator.add, settled, further_celsius))
         elapsed_seconds = max(0.0, now_seconds - self._now_seconds)
         left_ratio = math.exp(-elapsed_seconds / self._model.time_constant_seconds)
         self.celsius = tuple(
@@ -256,7 +233,7 @@ def recirculation(shares: Sequence[Sequence[float]], *, airflow_m3_per_second: f
                 f"row {number} of exhaust_shares sums to {sum(row):g}, it must be below 1 or the "
                 "room gets hotter without end"
             )
-    watts_per_kelvin = airflow_m3_per_second * _AIR_KG_PER_M3 * _AIR_JOULES_PER_KG_KELVIN
+    watts_per_kelvin = airflow_m3_per_second * AIR_JOULES_PER_M3_KELVIN
     size = len(shares)
     system = [
         [float(i == j) - shares[j][i] for j in range(size)] + [float(i == j) for j in range(size)]
@@ -278,21 +255,3 @@ def recirculation(shares: Sequence[Sequence[float]], *, airflow_m3_per_second: f
         tuple(max(0.0, system[i][size + j] - float(i == j)) / watts_per_kelvin for j in range(size))
         for i in range(size)
     )
-
-
-def _rises_celsius(model: ThermalModel, rack_watts: Sequence[float]) -> list[float]:
-    """Inlet over supply: a + D P."""
-    return [
-        approach + sum(kelvin * watts for kelvin, watts in zip(row, rack_watts, strict=True))
-        for approach, row in zip(
-            model.approach_celsius, model.recirculation_kelvin_per_watt, strict=True
-        )
-    ]
-
-
-def _check_watts(model: ThermalModel, rack_watts: Sequence[float]) -> None:
-    if len(rack_watts) != len(model.racks):
-        raise ValueError(f"{len(rack_watts)} powers for {len(model.racks)} racks")
-    for rack, watts in zip(model.racks, rack_watts, strict=True):
-        if not (math.isfinite(watts) and watts >= 0):
-            raise ValueError(f"rack {rack} draws {watts} W, it must be finite and 0 or more")

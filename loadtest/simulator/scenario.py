@@ -11,6 +11,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from loadtest.simulator.compression import compressed
 from loadtest.simulator.scenario_checks import TRACES, impossible
 from loadtest.simulator.scenario_model import (
     DEFAULT_ARMS,
@@ -67,7 +68,7 @@ def parse_scenario(
         raise ScenarioError(*(f"{source}: {one}" for one in problems)) from None
     if problems:
         raise ScenarioError(*(f"{source}: {problem}" for problem in problems))
-    return scenario.controlled()
+    return compressed(scenario.controlled())
 
 
 def _sentences(errors: list[Any]) -> Iterator[str]:

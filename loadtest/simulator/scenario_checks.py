@@ -27,6 +27,7 @@ TRACES = (
 def impossible(scenario: Scenario) -> Iterator[str]:
     """Every problem."""
     yield from _wrong_choices(scenario)
+    yield from _wrong_arms(scenario)
     yield from _wrong_sections(scenario)
     if (scenario.fleet is None) == (scenario.backends is None):
         yield "fleet: exactly one of fleet and backends must be given."
@@ -39,24 +40,31 @@ def impossible(scenario: Scenario) -> Iterator[str]:
 def _wrong_choices(scenario: Scenario) -> Iterator[str]:
     if scenario.model not in PARAMETERS:
         yield f"model: must be one of {', '.join(PARAMETERS)}, got {scenario.model!r}."
-    if (scenario.trace is None) == (scenario.trace_file is None):
-        yield "trace: exactly one of trace and trace_file must be given."
+    given = [scenario.trace, scenario.trace_file, scenario.curve_file]
+    if len(given) - given.count(None) != 1:
+        yield "trace: exactly one of trace, trace_file and curve_file must be given."
     elif scenario.trace is not None and scenario.trace not in TRACES:
         yield (
             f"trace: must be one of {', '.join(TRACES)}, got {scenario.trace!r}; "
             "any other goes into trace_file."
         )
-    for arm in scenario.arms:
-        try:
-            arm_plan(arm)
-        except KeyError as error:
-            yield f"arms: {error.args[0]}."
     step = scenario.step
     if step is not None and step.start_seconds + step.duration_seconds > scenario.window_seconds:
         yield (
             f"step: must end within the window of {scenario.window_seconds:g} s, "
             f"ends at {step.start_seconds + step.duration_seconds:g} s."
         )
+
+
+def _wrong_arms(scenario: Scenario) -> Iterator[str]:
+    named = [("arms", arm) for arm in scenario.arms]
+    for number, row in enumerate(scenario.reach):
+        named += [(f"reach.{number}.arm", row.arm), (f"reach.{number}.against", row.against)]
+    for field, arm in named:
+        try:
+            arm_plan(arm)
+        except KeyError as error:
+            yield f"{field}: {error.args[0]}."
 
 
 def _wrong_sections(scenario: Scenario) -> Iterator[str]:

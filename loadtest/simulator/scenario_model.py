@@ -16,6 +16,7 @@ from loadtest.simulator.scenario_sections import (
     NotNegative,
     Positive,
     RacksSection,
+    ReachSection,
     Section,
     SensorsSection,
     StepSection,
@@ -56,6 +57,8 @@ class Scenario(Section):
     )
     trace: str | None = None
     trace_file: str | None = None
+    curve_file: str | None = None
+    compression_ratio: Positive = 1.0
     loads_requests_per_second: tuple[Positive, ...] = pydantic.Field(strict=False, min_length=1)
     warmup_seconds: NotNegative = 60.0
     window_seconds: Positive = 180.0
@@ -77,6 +80,7 @@ class Scenario(Section):
     fault_cases: dict[str, FaultList] = pydantic.Field(
         default={"none": ()}, strict=False, min_length=1
     )
+    reach: Annotated[tuple[ReachSection, ...], pydantic.Field(strict=False)] = ()
     arms: tuple[str, ...] = pydantic.Field(default=DEFAULT_ARMS, strict=False, min_length=1)
 
     def plans(self) -> tuple[BackendPlan, ...]:

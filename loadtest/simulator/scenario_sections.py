@@ -6,7 +6,7 @@ import pydantic
 
 from loadtest.simulator.actuators import ActuatorModel
 from loadtest.simulator.caps import CapSteps
-from loadtest.simulator.climate import Room
+from loadtest.simulator.climate import CoolingFault, Room
 from loadtest.simulator.controllers import NO_CONTROL
 from loadtest.simulator.observation import TelemetryModel
 from loadtest.simulator.racks import (
@@ -87,6 +87,16 @@ MatrixRows = Annotated[
 ]
 
 
+class CoolingFaultSection(Section):
+    """A rack that loses its cooling air for a while; see `CoolingFault`."""
+
+    rack: str
+    start_seconds: NotNegative
+    duration_seconds: Positive
+    kelvin: NotNegative = 0.0
+    kelvin_per_kilowatt: NotNegative = 0.0
+
+
 class RacksSection(Section):
     """Racks with their air. Matrices have a row for each rack, in the order of `names`."""
 
@@ -98,14 +108,31 @@ class RacksSection(Section):
     airflow_m3_per_second: Positive = 2.5
     time_constant_seconds: Positive = TIME_CONSTANT_SECONDS
     supply_celsius: Celsius | None = None
+    lowest_supply_celsius: Celsius = 10.0
+    highest_supply_celsius: Celsius = 25.0
     redline_celsius: Celsius = REDLINE_CELSIUS
+    recommended_celsius: Celsius | None = None
+    cooling_faults: Annotated[tuple[CoolingFaultSection, ...], pydantic.Field(strict=False)] = ()
 
-    def room(self) -> Room:
+    def room(self, *, warmup_seconds: float = 0.0) -> Room:
         """The thermal model.
 
+        Args:
+            warmup_seconds: Before the window, from whose start faults count.
+
         Raises:
-            ValueError: A matrix that is missing, of the wrong size or unstable.
+            ValueError: A matrix that is missing, of the wrong size or unstable; limits of the
+                supply out of order; a fault of no rack.
         """
+        if (self.recommended_celsius or self.redline_celsius) > self.redline_celsius:
+            raise ValueError("recommended_celsius must not be above redline_celsius")
+        if not self.lowest_supply_celsius <= self.highest_supply_celsius:
+            raise ValueError("lowest_supply_celsius must not be above highest_supply_celsius")
+        for fault in self.cooling_faults:
+            if fault.rack not in self.names:
+                raise ValueError(
+                    f"cooling_faults must be of {', '.join(self.names)}, got {fault.rack!r}"
+                )
         return Room(
             thermal=ThermalModel(
                 racks=self.names,
@@ -114,7 +141,21 @@ class RacksSection(Section):
                 time_constant_seconds=self.time_constant_seconds,
             ),
             supply_celsius=self.supply_celsius,
+            lowest_supply_celsius=self.lowest_supply_celsius,
+            highest_supply_celsius=self.highest_supply_celsius,
             redline_celsius=self.redline_celsius,
+            recommended_celsius=self.recommended_celsius,
+            airflow_m3_per_second=self.airflow_m3_per_second,
+            faults=tuple(
+                CoolingFault(
+                    rack=one.rack,
+                    start_seconds=warmup_seconds + one.start_seconds,
+                    end_seconds=warmup_seconds + one.start_seconds + one.duration_seconds,
+                    kelvin=one.kelvin,
+                    kelvin_per_watt=one.kelvin_per_kilowatt / 1000.0,
+                )
+                for one in self.cooling_faults
+            ),
         )
 
     def _matrix(self) -> Matrix:
@@ -181,6 +222,34 @@ class ActuatorsSection(Section):
             ValueError: A range that is none.
         """
         return ActuatorModel(**self.model_dump())
+
+
+class ReachSection(Section):
+    """A target that a page about the scenario reports: so much less of a figure than another arm.
+
+    Attributes:
+        claim: As a sentence without full stop.
+        scenario: That is played for it; its own name: this one.
+        load_requests_per_second: One of that scenario's loads; None: its first.
+        seeds: Of that scenario; None: those of the command.
+        figure: What is compared, per output token.
+        arm: Ours.
+        against: The other.
+        saves_ratio: Least part by which ours is lower.
+        attainment_ratio: Least part of requests within both objectives, of ours.
+        why: Said when it is missed.
+    """
+
+    claim: str
+    scenario: str
+    load_requests_per_second: Positive | None = None
+    seeds: Annotated[tuple[int, ...], pydantic.Field(strict=False, min_length=1)] | None = None
+    figure: Literal["joules_per_token", "cooling_joules_per_token"] = "joules_per_token"
+    arm: str
+    against: str
+    saves_ratio: Ratio
+    attainment_ratio: Ratio = 0.99
+    why: str = ""
 
 
 class ControlSection(Section):

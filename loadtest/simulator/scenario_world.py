@@ -41,7 +41,12 @@ def world_of(
         actuators=scenario.actuators.model(),
         control_period_seconds=scenario.control.period_seconds,
         caps=scenario.all_caps(),
-        room=racks.room() if isinstance(racks, RacksSection) else None,
+        room=(
+            racks.room(warmup_seconds=scenario.warmup_seconds)
+            if isinstance(racks, RacksSection)
+            else None
+        ),
         carbon=carbon,
         overhead_watts_per_gpu=scenario.overhead_watts_per_gpu,
+        compression_ratio=scenario.compression_ratio,
     )

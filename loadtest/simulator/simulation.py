@@ -113,6 +113,7 @@ class Simulation:
             events=events,
             lifecycle=self.lifecycle,
             on_profiles=self._observatory.describe,
+            on_supply=self._cool,
             seed=seed,
         )
         self.watch = PowerWatch(
@@ -231,7 +232,6 @@ class Simulation:
 
     def _observe(self, readings: tuple[Reading, ...]) -> None:
         snapshot = self._observatory.deliver(readings, self.now_seconds)
-        self._gateway.prices = self.actuation.prices
         self.picker.observe(snapshot, self.actuation.prices, now_seconds=self.now_seconds)
 
     def _commit(self, _: None) -> None:
@@ -262,6 +262,10 @@ class Simulation:
         """The measured window ends: joules and tokens are those between its two ends."""
         self._after = MeterReading.of(self.replicas, self.now_seconds)
         self.book.close(self.replicas.values(), now_seconds=self.now_seconds)
+
+    def _cool(self, supply_celsius: float) -> None:
+        if self.watch.climate is not None:
+            self.watch.climate.order(supply_celsius)
 
     def _control_room(self) -> ControlRoom | None:
         if self.arm.controller is None:

@@ -1,5 +1,6 @@
 """What happened when: power of the fleet and batches of its replicas, in constant memory."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from loadtest.simulator.simulation import Simulation
@@ -21,6 +22,7 @@ class Timeline:
         seconds_over_cap: Seconds whose mean power was above it.
         joules_over_cap: Energy above it in those seconds.
         peak_watts: Highest mean power of a second, measured window or not.
+        series: Further means by name, see `loadtest.simulator.day_series`.
     """
 
     bin_seconds: float
@@ -32,6 +34,7 @@ class Timeline:
     seconds_over_cap: float
     joules_over_cap: float
     peak_watts: float
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -39,11 +42,13 @@ class _Bin:
     """Sums over the seconds of a bin."""
 
     running: list[float]
+    further: list[float] = field(default_factory=list)
     seconds: int = 0
     joules: float = 0.0
 
     def absorb(self, other: "_Bin") -> None:
         self.running = [a + b for a, b in zip(self.running, other.running, strict=True)]
+        self.further = [a + b for a, b in zip(self.further, other.further, strict=True)]
         self.seconds += other.seconds
         self.joules += other.joules
 
@@ -57,9 +62,12 @@ class TimelineRecorder:
 
     Attributes:
         power_cap_watts: What the fleet may draw, or None.
+        read_series: Reads what else is kept, or None.
     """
 
     power_cap_watts: float | None = None
+    read_series: Callable[[float, Simulation], Mapping[str, float]] | None = None
+    _names: tuple[str, ...] = ()
     _bins: list[_Bin] = field(default_factory=list)
     _bin_seconds: int = 1
     _last_joules: float | None = None
@@ -78,7 +86,9 @@ class TimelineRecorder:
             self._backends = tuple(replica.backend for replica in replicas)
         else:
             running = [float(r.engine.running + r.engine.waiting) for r in replicas]
-            self._add(_Bin(running, 1, joules - self._last_joules))
+            further = {} if self.read_series is None else self.read_series(now_seconds, simulation)
+            self._names = tuple(further)
+            self._add(_Bin(running, list(further.values()), 1, joules - self._last_joules))
         self._last_joules = joules
 
     def timeline(self) -> Timeline:
@@ -96,6 +106,10 @@ class TimelineRecorder:
             seconds_over_cap=float(self._seconds_over_cap),
             joules_over_cap=self._joules_over_cap,
             peak_watts=self._peak_watts,
+            series={
+                name: tuple(one.further[index] / one.seconds for one in self._bins)
+                for index, name in enumerate(self._names)
+            },
         )
 
     def _add(self, second: _Bin) -> None:

@@ -86,6 +86,7 @@ class World:
         room: Thermal model of the racks, or None.
         carbon: Of the grid, or None.
         overhead_watts_per_gpu: Declared power of the hosts; it warms racks and emits.
+        compression_ratio: Seconds of the day in a second; see `loadtest.simulator.compression`.
     """
 
     fleet: Fleet
@@ -103,6 +104,7 @@ class World:
     room: Room | None = None
     carbon: CarbonSeries | None = None
     overhead_watts_per_gpu: float = 0.0
+    compression_ratio: float = 1.0
 
     @property
     def end_seconds(self) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from loadtest.bounds import Bounds, ReplicaClass, Work, bounds
 from loadtest.engine_state import Limits
 from loadtest.simulator.arms import arm_plan
+from loadtest.simulator.day_series import day_series
 from loadtest.simulator.scenario import Point, Scenario
 from loadtest.simulator.scenario_world import world_of
 from loadtest.simulator.simulation import Simulation
@@ -25,7 +26,7 @@ OnSecond = Callable[[float], None]
 
 # Fields of a scenario that a run does not depend on beyond what its job says.
 _BESIDE_A_RUN = frozenset(
-    {"name", "description", "arms", "loads_requests_per_second", "fault_cases"}
+    {"name", "description", "arms", "loads_requests_per_second", "fault_cases", "reach"}
 )
 # Further ones that the work in a window and the fleet that could do it do not depend on.
 _BESIDE_A_BOUND = _BESIDE_A_RUN | {
@@ -143,7 +144,11 @@ def play(job: Job, on_second: OnSecond | None = None) -> Outcome:
         on_second: Told the simulated seconds that have passed, once each.
     """
     scenario = job.scenario
-    recorder = TimelineRecorder(power_cap_watts=scenario.power_cap_watts) if job.recorded else None
+    recorder = (
+        TimelineRecorder(power_cap_watts=scenario.power_cap_watts, read_series=day_series)
+        if job.recorded
+        else None
+    )
 
     def observe(now_seconds: float, simulation: Simulation) -> None:
         if recorder is not None:

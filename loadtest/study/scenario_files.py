@@ -23,8 +23,8 @@ def load_scenario(
 ) -> Scenario:
     """Read a shipped scenario by its name, or a file.
 
-    A relative `trace_file` is looked for beside the scenario, the file of `carbon` there and then
-    in the folder of public data.
+    A relative `trace_file` or `curve_file` is looked for beside the scenario, the file of `carbon`
+    there and then in the folder of public data.
 
     Args:
         name_or_path: Which.
@@ -51,13 +51,16 @@ def load_scenario(
 
 
 def _with_trace(scenario: Scenario, path: Path) -> Scenario:
-    """The scenario with its trace's file found."""
-    if scenario.trace_file is None:
-        return scenario
-    trace = path.parent / scenario.trace_file
-    if not trace.is_file():
-        raise ScenarioError(f"{path}: trace_file: there is no file {trace}.")
-    return scenario.model_copy(update={"trace_file": str(trace)})
+    """The scenario with its trace's file, or its curve's, found."""
+    found = {}
+    for field in ("trace_file", "curve_file"):
+        name = getattr(scenario, field)
+        if name is None:
+            continue
+        found[field] = str(path.parent / name)
+        if not Path(found[field]).is_file():
+            raise ScenarioError(f"{path}: {field}: there is no file {found[field]}.")
+    return scenario.model_copy(update=found)
 
 
 def _located(problem: str, source: str, lines: Mapping[str, int]) -> str:

@@ -1,7 +1,8 @@
 """The arrivals of a scenario: which part of which trace, how much faster.
 
 Seed k of a trace in n slices begins at k / n of it and goes round, so that five seeds see five
-different parts of an hour; further seeds begin between those. All arms of a seed see the same.
+different parts of an hour; further seeds begin between those. Of a curve every seed plays the same
+hours with requests of its own. All arms of a seed see the same.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from loadtest.traces.errors import TraceError
 from loadtest.traces.modifiers import window
 from loadtest.traces.mooncake_traffic import mooncake_like
 from loadtest.traces.opening import open_trace
+from loadtest.traces.rate_curve import RatePoint, curve_arrivals, rate_curve
 from loadtest.traces.warps import step
 
 _FILES = {
@@ -70,8 +72,9 @@ def source_of(scenario: Scenario) -> Source:
     Raises:
         ScenarioError: The file cannot be read.
     """
-    if scenario.trace_file is not None:
-        path = Path(scenario.trace_file)
+    own = scenario.trace_file or scenario.curve_file
+    if own is not None:
+        path = Path(own)
         return Source(name=path.name, path=path, sha256=_sha256(path))
     assert scenario.trace is not None, "parsing saw to it"
     if scenario.trace in _GENERATORS:
@@ -89,8 +92,15 @@ def source_of(scenario: Scenario) -> Source:
 
 
 def speed_up_ratio(scenario: Scenario, source: Source, load_requests_per_second: float) -> float:
-    """How much faster than recorded the trace is played; 1 for a generator."""
+    """How much faster than recorded the trace is played; 1 for a generator or a curve.
+
+    Raises:
+        ScenarioError: The trace or the curve cannot be used.
+    """
     if source.path is None:
+        return 1.0
+    if scenario.curve_file is not None:
+        _curve(source.path)
         return 1.0
     return load_requests_per_second / _extent(source.path, scenario.model).requests_per_second
 
@@ -103,11 +113,12 @@ def arrivals(
     Raises:
         ScenarioError: The trace cannot be used.
     """
-    stream = (
-        _generated(scenario, source.name, load_requests_per_second, seed)
-        if source.path is None
-        else _recorded(scenario, source.path, load_requests_per_second, seed)
-    )
+    if source.path is None:
+        stream = _generated(scenario, source.name, load_requests_per_second, seed)
+    elif scenario.curve_file is not None:
+        stream = _drawn(scenario, source.path, load_requests_per_second, seed)
+    else:
+        stream = _recorded(scenario, source.path, load_requests_per_second, seed)
     if scenario.step is not None:
         stream = step(
             stream,
@@ -144,6 +155,27 @@ def _generated(scenario: Scenario, name: str, load: float, seed: int) -> Iterato
             models={scenario.model: 1.0},
         )
     )
+
+
+def _drawn(scenario: Scenario, path: Path, load: float, seed: int) -> Iterator[Arrival]:
+    """The curve begins with the window; its end is played before that as a warm-up."""
+    for arrival in curve_arrivals(
+        _curve(path),
+        requests_per_second=load,
+        compression_ratio=scenario.compression_ratio,
+        from_seconds=-scenario.warmup_seconds,
+        seed=seed,
+        model=scenario.model,
+    ):
+        yield arrival._replace(at_seconds=arrival.at_seconds + scenario.warmup_seconds)
+
+
+@cache
+def _curve(path: Path) -> tuple[RatePoint, ...]:
+    try:
+        return rate_curve(path)
+    except TraceError as error:
+        raise ScenarioError(f"{error}.") from error
 
 
 def _recorded(scenario: Scenario, path: Path, load: float, seed: int) -> Iterator[Arrival]:

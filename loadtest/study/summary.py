@@ -170,7 +170,7 @@ def _summarise_arm(
         overhead_joules_per_token=_value(
             _ratio(
                 [
-                    joules + overhead_watts * run.window_seconds
+                    joules + _host_joules(run, overhead_watts)
                     for joules, run in zip(_joules(runs), runs, strict=True)
                 ],
                 tokens,
@@ -228,6 +228,12 @@ def _ratio_to_bound(runs: Sequence[RunResult], bounds: Sequence[Bounds]) -> Inte
         if one.colocated_always_on is not None
     ]
     return _ratio(_joules(runs), floors) if len(floors) == len(runs) else None
+
+
+def _host_joules(run: RunResult, overhead_watts: float) -> float:
+    """As counted, since hosts may be off; else all of them all the time."""
+    counted = None if run.accounts is None else run.accounts.host_joules
+    return overhead_watts * run.window_seconds if counted is None else counted
 
 
 def _value(interval: Interval | None) -> float | None:

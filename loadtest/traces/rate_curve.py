@@ -6,11 +6,12 @@ and short bursts are those of the generator fitted to Azure's conversations.
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.arrivals import azure_like_stream
+from loadtest.arrivals import Arrival, azure_like_stream
 from loadtest.traces.csv_records import csv_records
 from loadtest.traces.errors import TraceError, shown
 from loadtest.traces.fields import NANOSECONDS_PER_SECOND, number_nanoseconds
@@ -33,6 +34,10 @@ class RatePoint(NamedTuple):
 
     at_seconds: float
     requests_per_second: float
+
+    def later(self, seconds: float) -> "RatePoint":
+        """The same rate at another time."""
+        return self._replace(at_seconds=self.at_seconds + seconds)
 
 
 def rate_curve(path: Path) -> tuple[RatePoint, ...]:
@@ -69,24 +74,70 @@ def curve_rows(path: Path, *, model: str) -> Iterator[Row]:
         TraceError: While iterating: see `rate_curve`.
     """
     points = rate_curve(path)
+    numbers = itertools.count()
+    for arrival in _along(itertools.pairwise(points), seed=_SEED, model=model):
+        yield Row(
+            line=1,
+            at_nanoseconds=round(arrival.at_seconds * NANOSECONDS_PER_SECOND),
+            written=next(numbers),
+            prompt_tokens=arrival.prompt_tokens,
+            output_tokens=arrival.output_tokens,
+            model=model,
+        )
+
+
+def curve_arrivals(
+    points: Sequence[RatePoint],
+    *,
+    requests_per_second: float,
+    compression_ratio: float,
+    from_seconds: float,
+    seed: int,
+    model: str,
+) -> Iterator[Arrival]:
+    """Arrivals drawn from a curve that is played over and over, without end.
+
+    Args:
+        points: See `rate_curve`; the curve goes round at its end.
+        requests_per_second: Mean over the curve; the curve gives the shape alone.
+        compression_ratio: Seconds of the curve per second of the arrivals, above 0.
+        from_seconds: When arrivals begin; the curve's own beginning is at 0. At most 0.
+        seed: Of lengths and bursts.
+        model: That is asked for.
+    """
+    scale = requests_per_second / mean_requests_per_second(points)
+    lap = [RatePoint(at / compression_ratio, rate * scale) for at, rate in points]
+    lap_seconds = lap[-1].at_seconds
+    first = math.floor(from_seconds / lap_seconds)
+    segments = (
+        (start.later(number * lap_seconds), end.later(number * lap_seconds))
+        for number in itertools.count(first)
+        for start, end in itertools.pairwise(lap)
+    )
+    for arrival in _along(segments, seed=seed, model=model):
+        if arrival.at_seconds >= from_seconds:
+            yield arrival
+
+
+def mean_requests_per_second(points: Sequence[RatePoint]) -> float:
+    """Over the whole curve."""
+    area = sum(_area(start, end) for start, end in itertools.pairwise(points))
+    return area / (points[-1].at_seconds - points[0].at_seconds)
+
+
+def _along(
+    segments: Iterable[tuple[RatePoint, RatePoint]], *, seed: int, model: str
+) -> Iterator[Arrival]:
     # A stream of mean rate 1, whose time is the number of requests that are due: the n-th comes
     # when the area under the curve has reached its time.
-    stream = azure_like_stream(requests_per_second=1.0, seed=_SEED, models={model: 1.0})
-    numbers = itertools.count()
+    stream = azure_like_stream(requests_per_second=1.0, seed=seed, models={model: 1.0})
     area = 0.0
     arrival = next(stream)
-    for start, end in itertools.pairwise(points):
+    for start, end in segments:
         grown = area + _area(start, end)
         while arrival.at_seconds < grown:
             at_seconds = start.at_seconds + _when(start, end, arrival.at_seconds - area)
-            yield Row(
-                line=1,
-                at_nanoseconds=round(at_seconds * NANOSECONDS_PER_SECOND),
-                written=next(numbers),
-                prompt_tokens=arrival.prompt_tokens,
-                output_tokens=arrival.output_tokens,
-                model=model,
-            )
+            yield arrival._replace(at_seconds=at_seconds)
             arrival = next(stream)
         area = grown
 

@@ -65,7 +65,8 @@ def feed_of(
 
     Args:
         settings: What to make.
-        environ: Where keys are looked up that `settings` lacks.
+        environ: Where keys are looked up that `settings` lacks; for the public API only, so that
+            nobody can have them sent to a `base_url` of theirs.
         cache: Shared with other feeds; own memory when None.
 
     Raises:
@@ -83,7 +84,8 @@ def feed_of(
         )
     return CachedFeed(
         _provider(settings, environ),
-        key=f"{settings.type} {settings.base_url} {settings.zone} {settings.path}",
+        # The kind too: what one feed took for averages, another must not read as marginals.
+        key=f"{settings.type} {settings.base_url} {settings.zone} {settings.path} {settings.kind}",
         refresh_seconds=settings.refresh_seconds,
         cache=cache,
     )
@@ -127,7 +129,9 @@ def _needed(value: _Value | None, name: str, settings: FeedSettings) -> _Value:
 
 def _credential(settings: FeedSettings, environ: Mapping[str, str], variable: str) -> str:
     """The given credential, else that of the environment; its text is in no message."""
-    text = settings.credential if settings.credential is not None else environ.get(variable, "")
+    text = settings.credential
+    if text is None:
+        text = environ.get(variable, "") if settings.base_url is None else ""
     text = text.strip()
     if not text:
         raise FeedSettingsError(

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
 import aiocache
 import msgspec
 
-from telemetry.carbon.failures import FeedError
+from telemetry.carbon.failures import FeedError, FeedFailure
 from telemetry.carbon.providers import Provider
 from telemetry.carbon.published import CarbonReading, Published, joined, reading_at, unknown
 from telemetry.carbon.slots import IntensityKind
@@ -24,10 +26,16 @@ class CarbonFeed(Protocol):
     Attributes:
         source: Name in messages.
         kind: Of all figures.
+        failures: Questions that gave nothing usable, by reason.
     """
 
     source: str
     kind: IntensityKind
+
+    @property
+    def failures(self) -> Mapping[FeedFailure, int]:
+        """Counts since the feed was made."""
+        ...
 
     async def read(self, *, now_epoch_seconds: float) -> CarbonReading:
         """What is known at a time; says why where nothing is, and never raises for that."""
@@ -71,6 +79,12 @@ class CachedFeed:
         self._wait_seconds = 0.0
         self._failures = 0
         self._problem: str | None = None
+        self._counts: Counter[FeedFailure] = Counter()
+
+    @property
+    def failures(self) -> Mapping[FeedFailure, int]:
+        """Counts since the feed was made."""
+        return dict(self._counts)
 
     async def read(self, *, now_epoch_seconds: float) -> CarbonReading:
         """From the cache; without any answer there, from the provider."""
@@ -117,8 +131,9 @@ class CachedFeed:
         return not 0.0 <= now - held.fetched_epoch_seconds < self._refresh_seconds
 
     def _start(self, held: Published | None, now: float) -> None:
-        if self._fetching is not None:
-            self._fetching.result()  # a bug in a provider ends here instead of in silence
+        last, self._fetching = self._fetching, None
+        if last is not None:
+            last.result()  # a bug in a provider ends here instead of in silence
         self._asked_epoch_seconds = now
         self._fetching = asyncio.ensure_future(self._fetch(held, now))
 
@@ -127,6 +142,7 @@ class CachedFeed:
             new = await self._provider.fetch(now_epoch_seconds=now)
         except FeedError as error:
             self._failures += 1
+            self._counts[error.reason] += 1
             backoff = _FIRST_WAIT_SECONDS * 2 ** min(self._failures - 1, 20)
             self._wait_seconds = min(
                 _LONGEST_WAIT_SECONDS,

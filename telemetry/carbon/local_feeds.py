@@ -1,7 +1,9 @@
 """Figures that need no network: a declared number, a file, and feeds one behind the other."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from telemetry.carbon.csv_rows import slots_of_rows
@@ -40,6 +42,11 @@ class StaticFeed:
             )
         self._grams = grams
         self.kind = kind
+
+    @property
+    def failures(self) -> Mapping[FeedFailure, int]:
+        """None ever."""
+        return {}
 
     async def read(self, *, now_epoch_seconds: float) -> CarbonReading:
         """The number."""
@@ -146,13 +153,19 @@ class ChainedFeed:
         self.kind = feeds[0].kind
         self.source = " then ".join(feed.source for feed in feeds)
 
+    @property
+    def failures(self) -> Mapping[FeedFailure, int]:
+        """Counts of all feeds together."""
+        return sum((Counter(feed.failures) for feed in self._feeds), Counter())
+
     async def read(self, *, now_epoch_seconds: float) -> CarbonReading:
         """The first known reading; later feeds are asked only when the ones before are silent."""
-        reasons = []
+        reasons: list[str] = []
         for feed in self._feeds:
             reading = await feed.read(now_epoch_seconds=now_epoch_seconds)
             if reading.grams_per_kilowatt_hour is not None:
-                return reading
+                silent = " ".join(reasons)
+                return replace(reading, problem=silent) if silent else reading
             reasons.append(reading.reason or f"{feed.source} is silent.")
         return unknown(kind=self.kind, source=self.source, reason=" ".join(reasons))
 

@@ -29,7 +29,7 @@ from capper.api import API_VERSION, KIND
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 HEADRACE = Path(sys.executable).parent / "headrace"
-COMPONENTS = ("enforce", "kserve", "kserve-enforce")
+COMPONENTS = ("enforce", "kserve", "kserve-enforce", "emergency-eviction")
 UNUSED = {}
 """What is granted and not asked for by this test, each with the reason."""
 
@@ -82,7 +82,6 @@ async def picker(kubeconfig, namespace, tmp_path):
     objects = rendered(K8S / "base", namespace=namespace)
     text = objects["ConfigMap", namespace, "headrace-settings"]["data"]["settings.yaml"]
     settings = yaml.safe_load(text)
-    settings["capper"]["kubernetes"] = {"namespaces": [namespace], "lease_namespace": namespace}
     settings["capper"]["external_scaler"] = {"host": "127.0.0.1", "port": 0}
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -201,6 +200,14 @@ KINDS = (
 )
 
 
+# Bounds fall at once; what nobody scales down after them is evicted.
+EVICTING = {
+    **BOUNDS,
+    "replicaBounds": {"preferPausedScaleOut": False, "evictAfterSeconds": 0.1},
+    "safety": {"shedIntervalSeconds": 0.1},
+}
+
+
 async def cap_and_let_go(kube, kubeconfig, namespace):
     """All kinds are bounded, then everything is put back."""
     async with capper(kubeconfig, Plant(each=500.0), namespace=namespace) as running:
@@ -208,7 +215,7 @@ async def cap_and_let_go(kube, kubeconfig, namespace):
         await kube.create(
             capping(namespace, "selects", refs=(), mode="Observe", targetSelectors=selectors)
         )
-        await kube.create(capping(namespace, "caps", refs=REFS, cap=100, **BOUNDS))
+        await kube.create(capping(namespace, "caps", refs=REFS, cap=100, **EVICTING))
 
         async def bounded():
             report = running.loop.reports.get(f"{namespace}/caps")
@@ -216,6 +223,12 @@ async def cap_and_let_go(kube, kubeconfig, namespace):
             return len(touched or ()) == len(REFS) - 1  # who owns the pods of "big" is not there
 
         await eventually(bounded)
+
+        async def evicted():
+            pods = await kube.list("v1", "Pod", namespace, label_selector="app=by-keda")
+            return len(pods) == 1
+
+        await eventually(evicted)
         for name in ("caps", "selects"):
             await kube.delete(API_VERSION, KIND, namespace, name)
 
@@ -253,6 +266,8 @@ async def test_the_roles_allow_what_is_asked_for_and_nothing_else(
         await cluster.create(pool)
         ip = await replicas.open(1)
         await cluster.add_pod(ready_pod(namespace, "p1", ip, labels={"app": "llama"}))
+        for name in ("k1", "k2"):
+            await cluster.add_pod(ready_pod(namespace, name, ip, labels={"app": "by-keda"}))
         try:
             async with picker(kubeconfig, namespace, tmp_path):
                 await until(lambda: lease_holder(cluster, namespace, "headrace-0"), seconds=20)

@@ -1,6 +1,5 @@
 """The original design's example applied as it is, on a real Prometheus: 80 %, 95 %, and back."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ from operator_harness import (
     scaled_object,
     status_of,
 )
-from telemetry_harness import Exporter, PrometheusServer
+from power_board import Board
+from telemetry_harness import PrometheusServer
 
 from capper.api import API_VERSION, KIND
 from capper.observe.observer import PrometheusObserver
@@ -31,31 +31,6 @@ QUICK = {
     "leaveSamples": 1,
     "growIntervalSeconds": 0.2,
 }
-
-
-class Board(Exporter):
-    """A GPU whose energy counter runs at as many watts as a test says."""
-
-    def __init__(self, watts):
-        super().__init__()
-        self._watts = watts
-        self._joules = 0.0
-        self._since_seconds = time.monotonic()
-
-    def draw(self, watts):
-        self._count()
-        self._watts = watts
-
-    def _count(self):
-        now_seconds = time.monotonic()
-        self._joules += self._watts * (now_seconds - self._since_seconds)
-        self._since_seconds = now_seconds
-
-    async def _answer(self, request):
-        self._count()
-        millijoules = 1000.0 * self._joules
-        self.expose(f'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0"}} {millijoules:.3f}')
-        return await super()._answer(request)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The role is what the code needs: enough for a whole life of every kind, and nothing besides."""
 
-import yaml
 from kube_cluster import KubeError
-from kube_recorder import recording
+from kube_objects import ready_pod
+from kube_rights import Need, recorded
 from operator_harness import (
     Plant,
     capper,
@@ -13,6 +13,7 @@ from operator_harness import (
     install,
     scaled_object,
 )
+from racks_harness import gates_of, get_pod, pod, racks_of_test
 
 from capper.api import API_VERSION, KIND
 from capper.operator.permissions import PERMISSIONS, rules
@@ -60,6 +61,16 @@ def services(namespace):
         }
 
 
+async def gated_and_let_go(kube, namespace):
+    """A pod at the rack gate, of which nobody knows the watts."""
+    await kube.create(pod(namespace, "gated"))
+
+    async def is_let_go():
+        return not gates_of(await get_pod(kube, namespace, "gated"))
+
+    await eventually(is_let_go, seconds=30)
+
+
 async def test_the_role_is_exactly_what_is_used(kube, namespace, control_plane, tmp_path):
     await install(kube, "keda", "kserve-minimal")
     for obj in (
@@ -90,13 +101,19 @@ async def test_the_role_is_exactly_what_is_used(kube, namespace, control_plane, 
         targetSelectors=[{"kind": kind, "matchLabels": {"no": "body"}} for kind, _ in names[:-1]],
         safety={"shedIntervalSeconds": 0.1},
         price={"enabled": False},
-        replicaBounds={"preferPausedScaleOut": False},
+        placement={"gateSeconds": 1},
+        vertical={"enabled": True},
+        replicaBounds={"preferPausedScaleOut": False, "evictAfterSeconds": 0.1},
     )
+    for number in range(2):  # nobody plays KEDA: the bound alone takes neither
+        await kube.add_pod(
+            ready_pod(namespace, f"p{number}", f"10.0.0.{number}", labels={"app": "llm"})
+        )
     token = await kube.create_user(rules())
-    async with recording(control_plane) as (port, asked):
-        path = tmp_path / "kubeconfig.yaml"
-        path.write_text(yaml.safe_dump(_kubeconfig(port, token)), encoding="utf-8")
-        async with capper(path, Plant(), namespace=namespace) as running:
+    async with recorded(control_plane) as recorder:
+        path = recorder.kubeconfig(tmp_path / "kubeconfig.yaml", token, namespace="default")
+        racks = {"make_racks": racks_of_test()}
+        async with capper(path, Plant(), namespace=namespace, **racks) as running:
             await kube.create(document)
 
             async def all_written():
@@ -107,6 +124,12 @@ async def test_the_role_is_exactly_what_is_used(kube, namespace, control_plane, 
                 return sum(one.touched for one in states) == len(names) - 1
 
             await eventually(all_written, seconds=30)
+
+            async def one_is_evicted():
+                return len(await kube.list("v1", "Pod", namespace)) == 1
+
+            await eventually(one_is_evicted, seconds=30)
+            await gated_and_let_go(kube, namespace)
             await kube.delete(API_VERSION, KIND, namespace, "cap")
 
             async def is_gone():
@@ -117,19 +140,7 @@ async def test_the_role_is_exactly_what_is_used(kube, namespace, control_plane, 
                 return False
 
             await eventually(is_gone, seconds=30)
-    used = {(group, resource, verb) for group, resource, verb in asked}
-    allowed = {(one.group, one.resource, verb) for one in PERMISSIONS for verb in one.verbs}
-    assert used - allowed == set()
-    assert allowed - used == set()
-
-
-def _kubeconfig(port, token):
-    context = {"cluster": "test", "user": "test", "namespace": "default"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "test", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": context}],
-        "current-context": "test",
-    }
+    allowed = {Need(one.group, one.resource, verb) for one in PERMISSIONS for verb in one.verbs}
+    assert recorder.refused() == []
+    assert recorder.needs() - allowed == set()
+    assert allowed - recorder.needs() == set()

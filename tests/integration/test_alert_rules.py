@@ -25,6 +25,10 @@ def condition(kind, value):
     return gauge("capper_condition", value, type=kind, **CONFIG)
 
 
+def for_hours(kind):
+    return {series("capper_condition", type=kind, **CONFIG): "1x480"}
+
+
 def turning(values, configurations="1x40"):
     return {
         series("capper_turn_timestamp_seconds", **CONFIG): values,
@@ -51,6 +55,15 @@ CASES = [
     ("InletHot", heat(29), "6m", [DOMAIN]),
     ("InletHot", heat(29), "4m", []),
     ("InletHot", heat(26), "6m", []),
+    ("CarbonUnknown", for_hours("CarbonUnknown"), "61m", [CONFIG]),
+    ("CarbonUnknown", for_hours("CarbonUnknown"), "59m", []),
+    ("CarbonUnknown", for_hours("CarbonFeedFailing"), "61m", []),
+    ("CarbonBudgetSpent", gauge("capper_carbon_budget_left_grams", -1, **CONFIG), "6m", [CONFIG]),
+    ("CarbonBudgetSpent", gauge("capper_carbon_budget_left_grams", 0, **CONFIG), "4m", []),
+    ("CarbonBudgetSpent", gauge("capper_carbon_budget_left_grams", 5, **CONFIG), "6m", []),
+    ("CoolingUnsure", gauge("capper_cooling_safe", 1, **CONFIG), "11m", [CONFIG]),
+    ("CoolingUnsure", gauge("capper_cooling_safe", 1, **CONFIG), "9m", []),
+    ("CoolingUnsure", gauge("capper_cooling_safe", 0, **CONFIG), "11m", []),
     ("LeaseExpired", turning("0+15x60"), "5m", []),
     ("LeaseExpired", turning("0+15x8 120x40"), "6m", [CONFIG]),
     ("LeaseExpired", turning("0+15x8 stale", "1x8 stale"), "9m", [{}]),

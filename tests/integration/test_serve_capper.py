@@ -104,6 +104,10 @@ async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_
         assert {unit.backend.name for unit in service.picker.units()} == {"a100", "h100"}
         shown = service.capping.to_dict()["default/fleet-cap"]
         assert [one["bound"] for one in shown["targets"]] == [1, 1]
+        done = {one["action"] for one in shown["last_actions"] if one["outcome"] == "Applied"}
+        assert {f"Local/default/{name}: bound 2 -> 1" for name in ("a100", "h100")} <= done
+        held = {one["type"]: one["status"] for one in shown["conditions"]}
+        assert (held["Ready"], held["Enforcing"]) == ("True", "True")
 
         cap_file(tmp_path / "cap.yaml", "100kW", **NO_PRICE)
 

@@ -33,7 +33,7 @@ RISEN = re.compile(
 )
 
 
-def cap_file(path, watts):
+def cap_file(path, watts, *, floor=1):
     def ref(name, floor, priority):
         limits = {"minReplicas": floor, "priority": priority, "wattsPerReplica": REPLICA_WATTS}
         return {"kind": "Deployment", "metadata": {"name": name}, **limits}
@@ -51,7 +51,7 @@ def cap_file(path, watts):
         "spec": {
             "powerCapLimit": watts,
             "mode": "Enforce",
-            "scaleObjectRef": [ref("a100", 0, 0), ref("h100", 1, 5)],
+            "scaleObjectRef": [ref("a100", 0, 0), ref("h100", floor, 5)],
             "safety": pace,
             "price": {"enabled": False},
             "brake": {"enabled": False},
@@ -100,7 +100,7 @@ def awake(service):
     return backends.count("a100"), backends.count("h100")
 
 
-async def asleep(service, folder):
+async def asleep(service, folder, *, floor=1):
     """Lower the cap until one model has no replica; the watts of the fleet then."""
 
     async def watts():
@@ -108,10 +108,10 @@ async def asleep(service, folder):
         return report and report.plan.domains[0].watts
 
     await until(watts, seconds=20)
-    cap_file(folder / "cap.yaml", 0.2 * await watts())
+    cap_file(folder / "cap.yaml", 0.2 * await watts(), floor=floor)
 
     async def one_left():
-        return awake(service) == (0, 1)
+        return awake(service) == (0, floor)
 
     await until(one_left, seconds=20)
     return await watts()
@@ -158,3 +158,38 @@ async def test_who_waits_wakes_a_replica_within_the_cap(tmp_path, caplog, somebo
             assert answer.status == 200
             assert (await answer.json())["model"] == OTHER_MODEL
             assert service.admission.waiting() == {}
+
+
+async def test_a_replica_that_nobody_needs_makes_room_for_a_model_that_has_none(tmp_path):
+    async with stack(tmp_path) as (service, client):
+        await asleep(service, tmp_path, floor=2)
+        watts = await settled_watts(service)
+        # One replica more does not fit; it does once one of the idle pair sleeps.
+        cap_watts = (0.9 * watts + REPLICA_WATTS) / 0.83
+        cap_file(tmp_path / "cap.yaml", cap_watts)
+
+        async def is_followed():
+            report = service.capping.loop.reports["default/fleet-cap"]
+            return report.plan.domains[0].cap_watts == pytest.approx(cap_watts)
+
+        await until(is_followed, seconds=20)
+        await asyncio.sleep(0.5)
+        assert awake(service) == (0, 2), "nobody waits, so nobody gives way"
+        body = chat_body(model=OTHER_MODEL)
+        answer = await asyncio.wait_for(client.post("/v1/chat/completions", json=body), 20)
+        assert answer.status == 200
+        assert (await answer.json())["model"] == OTHER_MODEL
+        assert awake(service) == (1, 1)
+
+
+async def settled_watts(service):
+    """Watts of the fleet, once all that is to sleep does and they stay the same for a second."""
+    seen = []
+
+    async def is_settled():
+        if all(one.asleep for one in service.capping._fleet._sleepers.values()):
+            seen.append(service.capping.loop.reports["default/fleet-cap"].plan.domains[0].watts)
+        return len(seen) >= 20 and len({round(one) for one in seen[-20:]}) == 1
+
+    await until(is_settled, seconds=20)
+    return seen[-1]

@@ -8,7 +8,7 @@ import re
 import yaml
 from aiohttp import web
 from control_plane_assets import IN_MEMORY_VERSION
-from kube_api import rbac, watches
+from kube_api import evictions, rbac, watches
 from kube_api.failures import ApiError, not_found
 from kube_api.resources import built_in, discovery
 from kube_api.scaling import as_scale, set_replicas
@@ -163,8 +163,11 @@ class Server:
         query = request.query
         manager = query.get("fieldManager") or _agent(request)
         if request.method == "POST":
-            created = self._writes.create(resource, namespace, body, manager=manager)
-            return web.json_response(created, status=201)
+            if sub == "eviction":
+                made = evictions.evict(self.store, self._writes, resource, namespace, name)
+            else:
+                made = self._writes.create(resource, namespace, body, manager=manager)
+            return web.json_response(made, status=201)
         if request.method == "DELETE":
             return web.json_response(self._delete(query, resource, namespace, name, body))
         kind = request.content_type if request.method == "PATCH" else ""

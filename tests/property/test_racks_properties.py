@@ -35,7 +35,8 @@ rooms = st.builds(
     recirculated_ratio=st.floats(0, 0.9),
     reach_racks=st.floats(0.1, 10),
     aisle_racks=st.floats(0.1, 10),
-    airflow_m3_per_second=st.floats(0.1, 10),
+    # With less air and most of it recirculated a room heats itself without end.
+    airflow_m3_per_second=st.floats(1.6, 10),
 )
 
 
@@ -49,7 +50,8 @@ def loaded_rooms(draw):
 def test_the_formula_of_tang():
     inlets = steady_inlets_celsius(TWO, supply_celsius=15.0, rack_watts=[1000.0, 5000.0])
     assert inlets == (15.0 + 1.0 + 1.0, 15.0 + 2.0 + 2.0)
-    assert highest_supply_celsius(TWO, rack_watts=[1000.0, 5000.0]) == 25.0 - 4.0
+    highest = highest_supply_celsius(TWO, rack_watts=[1000.0, 5000.0], redline_celsius=25.0)
+    assert highest == 25.0 - 4.0
 
 
 def test_the_plant_of_moore():

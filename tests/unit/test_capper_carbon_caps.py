@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capper.api.carbon_blocks import Carbon
-from capper.carbon.caps import (
+from capper.carbon.caps import is_off, look_at
+from capper.carbon.looks import (
     CarbonMemory,
     Drawn,
-    is_off,
-    look_at,
     memory_document,
     memory_from,
 )
@@ -129,13 +128,20 @@ def test_a_damaged_memory_is_an_empty_one(damaged):
     assert memory_from(damaged) == CarbonMemory()
 
 
-async def test_a_provider_that_cannot_be_asked_is_said_and_hurts_nothing(monkeypatch):
-    monkeypatch.delenv("HEADRACE_ELECTRICITY_MAPS_TOKEN", raising=False)
-    provider = {"type": "ElectricityMaps", "zone": "DE", "secretRef": {"name": "key"}}
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"secretRef": {"name": "grid"}}, "Secret grid, key token: there is no cluster"),
+        ({}, "ElectricityMaps needs a credential, from its Secret or from HEADRACE_ELECTRICITY"),
+    ],
+)
+async def test_a_provider_that_cannot_be_asked_is_said_and_hurts_nothing(more, sentence):
+    provider = {"type": "ElectricityMaps", "zone": "DE", **more}
     carbon = carbon_of(provider=provider, schedule=SCHEDULE)
-    seen = await CarbonWatch().look("a/b", carbon, CarbonMemory(), DRAWN, now_seconds=MONDAY)
+    watch = CarbonWatch(environ={})
+    seen = await watch.look("a/b", carbon, CarbonMemory(), DRAWN, now_seconds=MONDAY)
     assert seen.caps == ()
-    assert "ElectricityMaps needs a credential" in seen.unknown
+    assert sentence in seen.unknown
 
 
 async def test_a_file_that_goes_away_still_counts_for_its_hours(tmp_path):

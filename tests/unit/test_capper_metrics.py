@@ -23,6 +23,7 @@ from capper.decide.state import State, TargetState
 from capper.metrics import CapperMetrics
 from capper.observe.promises import Promise
 from capper.operator.report import ActionResult, Outcome, TurnReport
+from capper.racks.metrics import RackMetrics
 
 WHY = Why(sentence="because")
 CONFIG = {"config": "llm/row"}
@@ -67,6 +68,7 @@ def metrics(registry, clock):
 
 def test_every_metric_is_documented_with_type_and_labels_and_no_other(registry, metrics):
     metrics.record(report_of(None, Brake("fleet", WHY)))
+    RackMetrics(registry)
     written = {
         row.name: (row.cells[0], row.cells[1])
         for row in rows("metrics.md")

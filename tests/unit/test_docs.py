@@ -17,6 +17,9 @@ from docs_tables import DOCS, code, described, rows
 from metering_builders import metered
 from prometheus_client import CollectorRegistry
 
+from capper.kube.api import KubeApi
+from capper.racks.sweeper import Sweeper
+from capper.racks.webhook import Webhook
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import SnapshotHolder
 from headrace import main as command_line
@@ -142,6 +145,8 @@ def registry(tmp_path):
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
     example.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     FleetFileSource(example, clock, registry)._look()  # as start() does, without its task
+    Webhook(registry)
+    Sweeper(KubeApi(None), clock, registry, namespaces=(), gate_seconds=60.0)
     return registry
 
 

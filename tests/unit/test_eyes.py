@@ -18,6 +18,7 @@ from capper.observe.generate import DASHBOARDS, generated
 from capper.observe.rules.alerts import ALERTS
 from capper.observe.rules.recordings import RECORDINGS
 from capper.observe.selectors import selectors
+from capper.racks.metrics import RackMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = ("_bucket", "_sum", "_count")
@@ -33,6 +34,7 @@ def exposed():
     """The tables that other tests keep equal to the code, and the capper's own registry."""
     registry = CollectorRegistry()
     CapperMetrics(registry, ManualClock())
+    RackMetrics(registry)
     told = {row.name for row in rows("metrics.md") if row.name.startswith(("headrace_", "capper_"))}
     assert {name for name in told if name.startswith("capper_")} == set(described(registry))
     histograms = {row.name for row in rows("metrics.md") if row.cells[:1] == ("histogram",)}

@@ -5,7 +5,7 @@ import re
 import pytest
 from docs_tables import rows
 from guide_pages import PAGES, ROOT, blocks, commands, objects
-from kustomize_subset import kustomize_command, rendered, rendered_by_kustomize
+from kustomize_subset import documents, kustomize_command, rendered, rendered_by_kustomize
 
 from capper.api import KIND
 from capper.api.files import parse
@@ -62,8 +62,9 @@ def test_an_overlay_of_ones_own_has_its_namespace_image_and_settings(own_overlay
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.internal.example.com/ai/headrace:0.1.0"
     assert deployment["spec"]["replicas"] == 2
+    assert ("Service", "chat", "headrace-external-scaler") in found, "both replicas answer KEDA"
     settings = found["ConfigMap", "chat", "headrace-settings"]["data"]["settings.yaml"]
-    assert "namespaces: [chat], lease_namespace: chat" in settings
+    assert "kubernetes: {}" in settings, "what is not said is of the pod's own namespace"
     if kustomize_command() is not None:
         assert found == rendered_by_kustomize(own_overlay)
 
@@ -81,6 +82,12 @@ def test_the_installation_page_names_every_role():
         obj["metadata"]["name"]
         for path in (K8S / "overlays").iterdir()
         for obj in rendered(path).values()
+        if obj["kind"] in {"Role", "ClusterRole"}
+    }
+    found |= {
+        obj["metadata"]["name"]
+        for path in (K8S / "components").glob("*/role.yaml")
+        for obj in documents(path)
         if obj["kind"] in {"Role", "ClusterRole"}
     }
     assert set(re.findall(r"`(headrace-[a-z-]+)`", section)) == found

@@ -107,7 +107,7 @@ def test_a_wrong_prior_scales_what_the_router_believes_and_nothing_else():
         ({"fleet": "F9", "backends": None}, "fleet: must be one of F1, F2, F3, F4, got 'F9'."),
         ({"fleet": "F1"}, "fleet: exactly one of fleet and backends must be given."),
         ({"backends": None}, "fleet: exactly one of fleet and backends must be given."),
-        ({"trace": None}, "trace: exactly one of trace and trace_file must be given."),
+        ({"trace": None}, "trace: exactly one of trace, trace_file and curve_file must be given."),
         ({"model": "gpt-7"}, "model: must be one of llama-3.1-8b, llama-3.1-70b, got 'gpt-7'."),
         ({"colour": "red"}, "colour: is not a known field."),
         ({"name": None}, "name: is required."),

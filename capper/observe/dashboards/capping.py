@@ -148,6 +148,71 @@ _SIGHT = (
     ),
 )
 
+_GRID = (
+    Panel(
+        title="Carbon intensity",
+        unit="short",
+        queries=((f"capper_carbon_intensity_grams_per_kwh{_OF}", "{{config}}"),),
+        meaning="gCO2e/kWh. Gaps are times in which it is not known: then defaultCapWatts holds.",
+    ),
+    Panel(
+        title="Cap by carbon",
+        unit="watt",
+        queries=(
+            (f"capper_carbon_cap_watts{_OF}", "{{config}}"),
+            (f"capper_carbon_cap_watts{_OF} and capper_carbon_eco_mode{_OF} == 1", "in force"),
+        ),
+        meaning="The lowest cap that carbon asks for, and while it is in force.",
+        dashed=("in force",),
+    ),
+    Panel(
+        title="Emissions",
+        unit="short",
+        queries=(
+            (f"increase(capper_carbon_emitted_grams_total{_OF}[1h])", "{{config}} {{kind}}, 1 h"),
+            (f"capper_carbon_budget_left_grams{_OF}", "left {{config}}"),
+        ),
+        meaning="gCO2e of the last hour, and what is left of the budget.",
+        dashed=("left ",),
+    ),
+    Panel(
+        title="Carbon feed",
+        unit="short",
+        queries=(
+            (
+                f"sum by (config, reason) (increase(capper_carbon_feed_failures_total{_OF}[1h]))",
+                "{{config}} {{reason}}",
+            ),
+            (f"capper_carbon_forecast_ahead_seconds{_OF} / 3600", "hours ahead {{config}}"),
+        ),
+        meaning="Failed questions by reason, and how many hours the forecast still reaches.",
+        dashed=("hours ahead",),
+    ),
+    Panel(
+        title="Supply air",
+        unit="celsius",
+        queries=(
+            (f"capper_cooling_supply_set_celsius{_OF}", "set {{config}}"),
+            (f"capper_cooling_supply_in_force_celsius{_OF}", "in force {{config}}"),
+            (f"capper_cooling_supply_celsius{_OF}", "measured {{config}}"),
+        ),
+        meaning="Set-point, what the manager holds, and what is measured.",
+        dashed=("set ",),
+    ),
+    Panel(
+        title="Cooling control",
+        unit="short",
+        queries=(
+            (f"capper_cooling_safe{_OF}", "safe {{config}}"),
+            (
+                f"sum by (config, reason) (increase(capper_cooling_failures_total{_OF}[1h]))",
+                "{{config}} {{reason}}",
+            ),
+        ),
+        meaning="1 on the safe set-point; failed questions to the manager by reason.",
+    ),
+)
+
 CAPPING = Dashboard(
     uid="headrace-capping",
     title="Headrace: power capping",
@@ -160,5 +225,6 @@ CAPPING = Dashboard(
         ("Workloads", _WORK),
         ("Decisions", _DECISIONS),
         ("Sight", _SIGHT),
+        ("Grid and room", _GRID),
     ),
 )

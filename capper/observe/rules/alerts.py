@@ -94,6 +94,39 @@ ALERTS: tuple[Alert, ...] = (
         action="Above maxTemperature for five minutes in spite of less work: look at the cooling.",
     ),
     Alert(
+        name="CarbonUnknown",
+        expr=_condition("CarbonUnknown"),
+        for_seconds=3600,
+        severity="warning",
+        summary="The carbon intensity of {{ $labels.config }} is not known",
+        action=(
+            "defaultCapWatts holds, and nothing is counted as emitted. The condition's message says"
+            " what the provider answered; capper_carbon_feed_failures_total by which reason."
+        ),
+    ),
+    Alert(
+        name="CarbonBudgetSpent",
+        expr="max by (config) (capper_carbon_budget_left_grams) <= 0",
+        for_seconds=300,
+        severity="warning",
+        summary="{{ $labels.config }} has emitted its budget before the period is over",
+        action=(
+            "The cap is down at what the floors draw. Lower minReplicas, or allow more grams; set"
+            " carbon.override when service comes first."
+        ),
+    ),
+    Alert(
+        name="CoolingUnsure",
+        expr="max by (config) (capper_cooling_safe) == 1",
+        for_seconds=600,
+        severity="warning",
+        summary="Cooling of {{ $labels.config }} is held at its safe set-point",
+        action=(
+            "Something is not known, or the cooling manager fails or does not hold what was"
+            " written: see the conditions CoolingUnknown and CoolingFailing."
+        ),
+    ),
+    Alert(
         name="LeaseExpired",
         # A process that hangs keeps its series; one that is gone takes it along.
         expr=(

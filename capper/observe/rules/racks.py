@@ -1,10 +1,11 @@
-"""Watts of servers, racks and the whole, by where they are measured; inlet temperatures."""
+"""Watts of servers, racks and the whole, by where they are measured; inlets and exhausts."""
 
 from capper.observe.rules.promql import first_label, first_of, within
 from capper.observe.rules.rule import Recording
 
 _MAX_METER_WATTS = 1e6
 _INLET = 'name=~"(?i).*inlet.*"'
+_OUTLET = 'name=~"(?i).*(exhaust|outlet).*"'
 # A power supply's output is no consumption (and wrong by six on some Supermicro boards).
 _BMC = (
     "idrac_power_control_consumed_watts",
@@ -14,6 +15,7 @@ _BMC = (
     "kepler_platform_watts",
 )
 _INLETS = (f"idrac_sensors_temperature{{{_INLET}}}", f"ipmi_temperature_celsius{{{_INLET}}}")
+_OUTLETS = (f"idrac_sensors_temperature{{{_OUTLET}}}", f"ipmi_temperature_celsius{{{_OUTLET}}}")
 _LATCHED = "capper:meter_expected"
 
 
@@ -105,6 +107,16 @@ _SERVERS = (
     Recording(
         record="capper:inlet_seen_seconds",
         expr=_timestamps(_INLETS),
+        meaning="When the exporter's answer came, epoch seconds.",
+    ),
+    Recording(
+        record="capper:outlet_celsius",
+        expr=within(f"({first_of((_meter(one, 'max') for one in _OUTLETS), on='meter')})", 0, 120),
+        meaning="Each server's exhaust.",
+    ),
+    Recording(
+        record="capper:outlet_seen_seconds",
+        expr=_timestamps(_OUTLETS),
         meaning="When the exporter's answer came, epoch seconds.",
     ),
 )
@@ -202,6 +214,16 @@ _RACKS = (
         record="capper:rack_inlet_measured_seconds",
         expr=f"min by (rack) ({_racked('capper:inlet_seen_seconds')})",
         meaning="When its oldest inlet was measured, epoch seconds.",
+    ),
+    Recording(
+        record="capper:rack_outlet_celsius",
+        expr=f"avg by (rack) ({_racked('capper:outlet_celsius')})",
+        meaning="The mean exhaust of each rack.",
+    ),
+    Recording(
+        record="capper:rack_outlet_measured_seconds",
+        expr=f"min by (rack) ({_racked('capper:outlet_seen_seconds')})",
+        meaning="When its oldest exhaust was measured, epoch seconds.",
     ),
 )
 

@@ -1,0 +1,256 @@
+"""The smoothing plans of all configurations, made in the background and read once a turn."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from capper.api.config import PowerCappingConfig
+from capper.api.smoothing_block import Smoothing
+from capper.decide.domains import DomainTree
+from capper.decide.policy import DomainPolicy
+from capper.decide.smoothing import Dealing, NodeReport, SmoothingPlan, deal, reports
+from capper.decide.smoothing_hints import (
+    Hint,
+    PeakBoard,
+    peak_board,
+    placement_hints,
+    with_replica,
+)
+from capper.decide.smoothing_traces import HistoryError, Traces
+from fleet.clock import Clock
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 600.0
+_NO_PROMETHEUS = "no Prometheus is known: give metrics[].prometheusAddress."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryAccess:
+    """The Prometheus to ask where a configuration names none.
+
+    Attributes:
+        url: Root; None: there is none.
+        headers: For this one only, for example an Authorization.
+        ca_file: Certificates to trust for https.
+    """
+
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan and what it rests on.
+
+    Attributes:
+        traces: The week, instances that hang on no leaf of the tree included.
+        plan: Of those that hang on one.
+        board: For hints, replicas placed since included.
+        nodes: Each node as the instances hang now; those that hang nowhere count at the root.
+        made_seconds: Epoch time.
+    """
+
+    traces: Traces
+    plan: SmoothingPlan
+    board: PeakBoard
+    nodes: tuple[NodeReport, ...]
+    made_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmoothingLook:
+    """What smoothing says now.
+
+    Attributes:
+        enabled: Whether it is asked for.
+        planned: The newest plan; None: none yet.
+        problem: Why the newest history gave none, a sentence; empty: it did.
+        tree: As of this turn, with its caps.
+    """
+
+    enabled: bool = False
+    planned: Planned | None = None
+    problem: str = ""
+    tree: DomainTree | None = None
+
+
+@dataclass(slots=True)
+class _Source:
+    """One configuration's plan in the making; with another question it is made anew."""
+
+    block: Smoothing
+    url: str | None
+    shape: tuple[tuple[str, str | None], ...]
+    due_seconds: float
+    planned: Planned | None = None
+    problem: str = ""
+    task: asyncio.Task[None] | None = None
+
+
+class SmoothingWatch:
+    """Makes the plan of each configuration every `refreshSeconds`."""
+
+    def __init__(self, access: HistoryAccess, clock: Clock) -> None:
+        """Plan nothing yet.
+
+        Args:
+            access: Whom to ask.
+            clock: Epoch time.
+        """
+        self._access = access
+        self._clock = clock
+        self._sources: dict[str, _Source] = {}
+        self._looks: dict[str, SmoothingLook] = {}
+
+    def look(
+        self, name: str, config: PowerCappingConfig, domains: Sequence[DomainPolicy]
+    ) -> SmoothingLook:
+        """What is known now; begins a plan where one is due. Never waits.
+
+        Args:
+            name: "namespace/name".
+            config: With its block.
+            domains: The power tree of this turn.
+        """
+        block = config.spec.smoothing
+        if block is None or not block.enabled:
+            self.forget(name)
+            return SmoothingLook()
+        tree = DomainTree(domains)
+        url = self._address(config)
+        shape = tuple((one.name, one.parent) for one in domains)
+        now_seconds = self._clock.epoch_seconds()
+        source = self._sources.get(name)
+        asked = (block, url, shape)
+        if source is None or (source.block, source.url, source.shape) != asked:
+            self.forget(name)
+            source = self._sources[name] = _Source(block, url, shape, now_seconds)
+        if source.task is None and now_seconds >= source.due_seconds:
+            source.due_seconds = now_seconds + block.refresh_seconds
+            source.task = asyncio.create_task(self._plan(name, source, tree))
+        found = SmoothingLook(
+            enabled=True, planned=source.planned, problem=source.problem, tree=tree
+        )
+        self._looks[name] = found
+        return found
+
+    def hints(self, name: str, service: str) -> tuple[Hint, ...]:
+        """Leaves for one more replica of a service, the best first.
+
+        None without a plan, where the service has no trace, and when the plan is older than the
+        history that it rests on.
+
+        Args:
+            name: Of the configuration, "namespace/name".
+            service: "Kind/namespace/workload" of what owns the pod.
+        """
+        source, found = self._sources.get(name), self._looks.get(name)
+        if source is None or source.planned is None or found is None or found.tree is None:
+            return ()
+        age_seconds = self._clock.epoch_seconds() - source.planned.made_seconds
+        if age_seconds > source.block.history_seconds:
+            return ()
+        return placement_hints(replace(source.planned.board, tree=found.tree), service)
+
+    def placed(self, name: str, service: str, leaf: str) -> None:
+        """Note a new replica, so that the hints for the next one know of it."""
+        source = self._sources.get(name)
+        if source is not None and source.planned is not None:
+            board = with_replica(source.planned.board, service, leaf)
+            source.planned = replace(source.planned, board=board)
+
+    async def settled(self) -> None:
+        """Wait until no plan is in the making."""
+        tasks = [one.task for one in self._sources.values() if one.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def forget(self, name: str) -> None:
+        """Plan no more for a configuration."""
+        self._looks.pop(name, None)
+        source = self._sources.pop(name, None)
+        if source is not None and source.task is not None:
+            source.task.cancel()
+
+    async def aclose(self) -> None:
+        """Stop all planning."""
+        tasks = [one.task for one in self._sources.values() if one.task is not None]
+        for name in tuple(self._sources):
+            self.forget(name)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _address(self, config: PowerCappingConfig) -> str | None:
+        """The first Prometheus that the configuration names, else the capper's."""
+        named = [
+            one.prometheus_address
+            for one in config.spec.metrics
+            if one.type == "prometheus" and one.prometheus_address
+        ]
+        return next(iter(named), self._access.url)
+
+    async def _plan(self, name: str, source: _Source, tree: DomainTree) -> None:
+        block = source.block
+        try:
+            traces = await self._traces(block, source.url)
+            # Pure arithmetic for seconds; the loop's thread has requests to serve.
+            source.planned = await asyncio.to_thread(
+                _planned, traces, tree, block, self._clock.epoch_seconds()
+            )
+            source.problem = ""
+        except HistoryError as error:
+            self._failed(name, source, str(error))
+        except Exception:  # noqa: BLE001 - supervisor: the plan before stays, the next one comes
+            _log.exception("%s: planning failed", name)
+            self._failed(name, source, "planning failed, the log says how.")
+        finally:
+            source.task = None
+
+    def _failed(self, name: str, source: _Source, problem: str) -> None:
+        if problem != source.problem:
+            _log.warning("%s: no smoothing plan: %s", name, problem)
+        source.problem = problem
+        wait_seconds = min(_RETRY_SECONDS, source.block.refresh_seconds)
+        source.due_seconds = self._clock.epoch_seconds() + wait_seconds
+
+    async def _traces(self, block: Smoothing, url: str | None) -> Traces:
+        # Its client takes long to import, which only those who use it should wait for.
+        from capper.smoothing.history import read_traces  # noqa: PLC0415 - see above
+
+        if url is None:
+            raise HistoryError(_NO_PROMETHEUS)
+        # Credentials are for the server that they were given for, and for no other.
+        headers = self._access.headers if url == self._access.url else {}
+        return await read_traces(
+            url, block, self._clock, headers=headers, ca_file=self._access.ca_file
+        )
+
+
+def _planned(traces: Traces, tree: DomainTree, block: Smoothing, now_seconds: float) -> Planned:
+    """Deal those that hang on a leaf of the tree; the others only count at the root.
+
+    Raises:
+        HistoryError: The tree has one leaf, or nothing hangs on any.
+    """
+    leaves = frozenset(tree.leaves())
+    if len(leaves) < 2:  # noqa: PLR2004 - one leaf leaves nothing to choose
+        raise HistoryError("smoothing needs two racks at least: give rackConstraints.")
+    hung = tuple(one if one.leaf in leaves else replace(one, leaf=None) for one in traces.instances)
+    placed = tuple(one for one in hung if one.leaf is not None)
+    if not placed:
+        raise HistoryError(
+            "no replica of the history is in a rack of this resource: do nodes have the rack label?"
+        )
+    lost = len(hung) - len(placed)
+    notes = traces.notes + ((f"{lost} replicas are in no rack of this resource.",) if lost else ())
+    traces = replace(traces, instances=hung, notes=notes)
+    plan = deal(replace(traces, instances=placed), tree, Dealing(clusters=block.clusters))
+    below = {one.name: one.leaf or tree.root for one in hung}
+    return Planned(
+        traces=traces,
+        plan=plan,
+        board=peak_board(traces, tree),
+        nodes=tuple(reports(hung, below, tree)),
+        made_seconds=now_seconds,
+    )

@@ -1,0 +1,1 @@
+"""VerticalPodAutoscalers beside the capper: what they will change, and what they must not."""

@@ -1,0 +1,165 @@
+"""A served capper lowers clocks through an agent, and its router believes the new profile."""
+
+import contextlib
+
+import nvml_harness
+import pytest
+import yaml
+from clock_agent_harness import agent_here
+from nvml_harness import FakeBoards
+from stack_harness import fleet_file, replica
+from telemetry_harness import until
+
+from headrace.serve_file import load_serve
+from headrace.service import Service
+from loadtest.fleet_spec import FleetSpec
+from loadtest.sim_fleet import SimFleet
+
+FREE = (0, 650.0)
+REPLICAS = [replica(f"h100-{number}", "H100") for number in range(2)]
+CLOCKS = {
+    "enabled": True,
+    "baseMHz": 1980,
+    "kneeMHz": 1260,
+    "minMHz": 345,
+    "leaseSeconds": 2,
+    "rampUpSeconds": 0.2,
+    "powerLimitWatts": 500,
+}
+
+
+@pytest.fixture(scope="module")
+def _library(tmp_path_factory):
+    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def boards(_library, tmp_path, monkeypatch):
+    made = FakeBoards(tmp_path / "boards").make(2)
+    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
+    return made
+
+
+@pytest.fixture
+async def fleet():
+    simulated = SimFleet(FleetSpec(replicas=tuple(REPLICAS), time_scale=20.0))
+    await simulated.start()
+    yield simulated
+    await simulated.stop()
+
+
+def cap_file(folder, watts, **spec):
+    document = {
+        "apiVersion": "powercapping.climatik-project.ai/v1",
+        "kind": "PowerCappingConfig",
+        "metadata": {"name": "cap"},
+        "spec": {
+            "powerCapLimit": watts,
+            "mode": "Enforce",
+            "scaleObjectRef": [{"kind": "Deployment", "metadata": {"name": "h100"}}],
+            "price": {"enabled": False},
+            "replicaBounds": {"enabled": False},
+            "brake": {"enabled": False},
+            "gpuClocks": CLOCKS,
+            **spec,
+        },
+    }
+    (folder / "cap.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+@contextlib.asynccontextmanager
+async def served(folder, fleet, agents):
+    (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
+    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
+    serve = {
+        "fleet": "fleet.yaml",
+        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
+        "admin": {"port": 0},
+        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
+        "capper": {
+            "configs": ["cap.yaml"],
+            "period_seconds": 0.1,
+            "gpu_clocks": {"agents": list(agents)},
+        },
+    }
+    (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
+    async with Service(*load_serve(folder / "serve.yaml")) as service:
+        yield service
+
+
+def owners_of(fleet):
+    """One board for each replica, however the fleet file names its boards."""
+    described = fleet_file(fleet, max_running_requests=256)
+    replicas = [one for backend in described["backends"] for one in backend["replicas"]]
+    return {f"GPU-{number}": {one["address"]} for number, one in enumerate(replicas)}
+
+
+async def holds(check, seconds=15):
+    async def is_so():
+        return check()
+
+    await until(is_so, seconds=seconds)
+
+
+def conditions(service):
+    shown = service.capping.to_dict().get("default/cap", {})
+    return {one["type"]: one for one in shown.get("conditions", ()) if one["status"] == "True"}
+
+
+def step_seconds(service):
+    return [unit.profile.step.base_seconds for unit in service.picker.units()]
+
+
+async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet, boards, tmp_path):
+    cap_file(tmp_path, "100kW")
+    async with (
+        agent_here(tmp_path / "node", owners=owners_of(fleet)) as (agent, address),
+        served(tmp_path, fleet, [address]) as service,
+    ):
+        # The net is there from the beginning, no clock is locked.
+        await holds(lambda: [boards.settings(0), boards.settings(1)] == [(0, 500), (0, 500)])
+        full = step_seconds(service)
+        cap_file(tmp_path, 60)
+        await holds(lambda: 0 < boards.settings(0)[0] < 1300 and 0 < boards.settings(1)[0] < 1300)
+        await holds(
+            lambda: all(now > was for now, was in zip(step_seconds(service), full, strict=True))
+        )
+        (target,) = service.capping.loop.reports["default/cap"].state.targets.values()
+        assert target.clock_hertz is not None
+        assert "ClocksPartial" not in conditions(service)
+        applied = [
+            one["action"] for one in service.capping.to_dict()["default/cap"]["last_actions"]
+        ]
+        assert any("clocks at most" in one for one in applied)
+        # Renewed for longer than a lease.
+        await holds(lambda: agent.keeper.tally.expirations == {})
+
+        # A board that is lost: a condition with its name, and the rest goes on.
+        boards.set(1, present=0)
+        await holds(
+            lambda: "GPU-1" in conditions(service).get("ClocksPartial", {}).get("message", "")
+        )
+        boards.set(1, present=1)
+        await holds(lambda: "ClocksPartial" not in conditions(service))
+
+        cap_file(tmp_path, "100kW", mode="Observe")
+        await holds(lambda: [boards.settings(0), boards.settings(1)] == [FREE, FREE])
+        await holds(lambda: step_seconds(service) == pytest.approx(full, rel=0.2))
+
+
+async def test_without_an_agent_nothing_is_applied_and_a_condition_says_so(fleet, tmp_path):
+    cap_file(tmp_path, 60)
+    async with served(tmp_path, fleet, [f"unix://{tmp_path}/nobody.sock"]) as service:
+        await holds(
+            lambda: "no agent has boards of" in str(conditions(service).get("ClocksPartial"))
+        )
+        (target,) = service.capping.loop.reports["default/cap"].state.targets.values()
+        assert target.clock_hertz is None
+
+
+async def test_the_end_of_a_local_capper_lets_everything_go(fleet, boards, tmp_path):
+    cap_file(tmp_path, 60)
+    async with agent_here(tmp_path / "node", owners=owners_of(fleet)) as (_, address):
+        async with served(tmp_path, fleet, [address]):
+            await holds(lambda: 0 < boards.settings(0)[0] < 1300)
+        await holds(lambda: [boards.settings(0), boards.settings(1)] == [FREE, FREE])
