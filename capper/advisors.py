@@ -3,10 +3,12 @@
 Both read in the background: a turn takes what is known and never waits for them.
 """
 
+from dataclasses import replace
+from functools import partial
+
 from capper.advice import Advice, Held
 from capper.api.config import PowerCappingConfig
 from capper.decide.policy import Policy
-from capper.decide.smoothing_hints import Hint
 from capper.operator.journal import Event, Journal
 from capper.smoothing.saying import CONDITION, condition_of, status_of
 from capper.smoothing.watch import SmoothingWatch
@@ -49,26 +51,23 @@ class Advisors:
         held = condition_of(plan)
         if held is not None:
             conditions[CONDITION] = held
-        advice = Advice(conditions=conditions, smoothing=status_of(plan))
+        advice = Advice(
+            conditions=conditions,
+            smoothing=status_of(plan),
+            board=partial(self._smoothing.board, name),
+            placed=partial(self._smoothing.placed, name),
+        )
         if self._vertical is not None:
             refs = [one.ref for one in policy.targets]
             found = self._vertical.look(name, config.spec.vertical, refs)
-            advice = Advice(
+            advice = replace(
+                advice,
                 conditions={**conditions, **found.conditions},
                 extra_watts=found.extra_watts,
-                smoothing=advice.smoothing,
                 vertical=found.statuses,
             )
         self._tell(name, config, advice)
         return advice
-
-    def hints(self, name: str, service: str) -> tuple[Hint, ...]:
-        """See SmoothingWatch."""
-        return self._smoothing.hints(name, service)
-
-    def placed(self, name: str, service: str, leaf: str) -> None:
-        """See SmoothingWatch."""
-        self._smoothing.placed(name, service, leaf)
 
     async def settled(self) -> None:
         """Wait until neither reads."""

@@ -34,7 +34,7 @@ from capper.operator.observer import Observer
 from capper.operator.prices import fleet_board
 from capper.operator.report import Listener, TurnReport
 from capper.operator.served import ServedBounds, allowances
-from capper.operator.status import digest, refused_document, status_document
+from capper.operator.status_writer import StatusWriter
 from capper.secret_keys import Secrets
 from fleet.clock import Clock
 from fleet.price import PriceHolder
@@ -122,15 +122,14 @@ class CappingLoop:
         self._observer = observer
         self._clock = clock
         self._prices = prices
-        self._journal = journal
         self._settings = settings or LoopSettings()
+        self._statuses = StatusWriter(journal, clock, status_seconds=self._settings.status_seconds)
         self._allowances = allowances
         self._forecasts = forecasts
         self._fleet = fleet
         self._listeners = listeners
         self._entries: dict[str, Entry] = {}
-        self._written: dict[str, tuple[str, float]] = {}
-        self.grid = GridSide(clock, secrets)
+        self.grid = GridSide(clock, secrets, journal)
         self._lock = asyncio.Lock()
         self._clocks = clocks
         self._actor = Actor(workloads, clocks)
@@ -190,7 +189,7 @@ class CappingLoop:
             if self._clocks is not None:
                 await self._clocks.forget(name)
             self._entries.pop(name, None)
-            self._written.pop(name, None)
+            self._statuses.forget(name)
             last = self.reports.pop(name, None)
             if last is not None:
                 self._report(replace(last, state=entry.state, results=(), ended=True))
@@ -230,7 +229,7 @@ class CappingLoop:
     def clear(self) -> None:
         """Forget all configurations without touching anything: somebody else leads now."""
         self._entries.clear()
-        self._written.clear()
+        self._statuses.clear()
         self.reports.clear()
 
     async def run(self) -> None:
@@ -252,7 +251,7 @@ class CappingLoop:
             plans = self._decide(turns)
             reports = []
             for one in turns:
-                plan = await self.grid.cool(one.entry, plans[one.entry.name], None)
+                plan = await self.grid.cool(one.entry, plans[one.entry.name])
                 plan = gpu_clocks.with_problems(self._clocks, one.entry, plan)
                 if self.companion is not None:
                     await self.companion.before_acting(one.entry, one.found.policy, plan)
@@ -270,6 +269,7 @@ class CappingLoop:
                         duration_seconds=self._clock.monotonic_seconds() - started_seconds,
                         carbon=one.entry.carbon,
                         cooling=one.entry.cooling,
+                        advice=one.entry.advice,
                     )
                 )
                 # Each at once: a later one may wait long for an API server that is gone.
@@ -277,7 +277,7 @@ class CappingLoop:
                 self._publish()
             for one, report in zip(turns, reports, strict=True):
                 self._report(report)
-                await self._write(one, report)
+                await self._statuses.write(one.entry, one.found, report, one.problems)
             return tuple(reports)
 
     async def _observe(self, entry: Entry) -> _Turn:
@@ -302,7 +302,8 @@ class CappingLoop:
         except Exception:  # noqa: BLE001 - supervisor: an adapter of the user's may raise anything
             _log.exception("measuring for %s failed", name)
             seen, problems = Observation(), (f"{name}: measuring failed, the log says how.",)
-        return _Turn(entry, found, self._completed(entry, found, seen), problems)
+        seen = gpu_clocks.with_clocks(self._clocks, entry, self._completed(entry, found, seen))
+        return _Turn(entry, found, seen, problems)
 
     def _completed(self, entry: Entry, found: Look, seen: Observation) -> Observation:
         """With the readings that the observer left out, and what the router knows."""
@@ -368,30 +369,13 @@ class CappingLoop:
         for listener in self._listeners:
             listener(report)
 
-    async def _write(self, one: _Turn, report: TurnReport) -> None:
-        """The status: at once when something happened, else now and then, and never for nothing."""
-        entry, now_seconds = one.entry, self._clock.epoch_seconds()
-        document = status_document(
-            entry, one.found, report, problems=one.problems, now_seconds=now_seconds
-        )
-        said = digest(document)
-        before, written_seconds = self._written.get(entry.name, ("", float("-inf")))
-        monotonic_seconds = self._clock.monotonic_seconds()
-        due = monotonic_seconds - written_seconds >= self._settings.status_seconds
-        wanted = said != before or report.results or (due and document != entry.status)
-        if wanted and await self._journal.write(entry.config, document):
-            self._written[entry.name] = (said, monotonic_seconds)
-            entry.status = document
-
     async def _refuse(
         self, known: Entry | None, document: Mapping[str, Any], error: InvalidConfigError
     ) -> None:
         entry = known or remembered(skeleton(document), document.get("status") or {})
         entry.problems = tuple(error.problems)
         entry.generation = (document.get("metadata") or {}).get("generation", 1)
-        status = refused_document(entry, self._clock.epoch_seconds())
-        if await self._journal.write(entry.config, status):
-            entry.status = status
+        await self._statuses.refuse(entry)
 
 
 def _name_of(document: Mapping[str, Any]) -> str:

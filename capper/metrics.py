@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from capper.advice_metrics import advice_families
 from capper.decide.plan import ConditionType
 from capper.decide.policy import Mode
 from capper.grid_metrics import grid_families
@@ -132,6 +133,7 @@ class _Newest(Collector):
         yield from _of_parts("domain", DOMAIN_SERIES, domain_values, reports)
         yield from _of_parts("target", TARGET_SERIES, target_values, reports)
         yield from grid_families(reports)
+        yield from advice_families(reports)
 
 
 def _of_configurations(reports: Mapping[str, TurnReport]) -> Iterator[GaugeMetricFamily]:

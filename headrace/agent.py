@@ -27,7 +27,8 @@ from router.extproc.tls import CertificateError, Certificates
 from telemetry.system_clock import SystemClock
 
 _log = logging.getLogger(__name__)
-_AMD_DRIVER = Path("/dev/kfd")
+# There wherever AMD's compute driver is, inside containers, too.
+_AMD_DRIVER = Path("/sys/class/kfd")
 _STOP_SECONDS = 2.0
 
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     section = load_agent(args.config)
     configure_logging("text")
     nvml = Nvml()
-    _refuse_amd(nvml)
+    refuse_amd(nvml, _AMD_DRIVER)
     try:
         record = RecordFile(section.record_folder)
     except NodeBusyError as error:
@@ -144,19 +145,23 @@ def _write_ready(path: Path, listen: ListenSection, port: int, metrics_port: int
     partial.replace(path)
 
 
-def _refuse_amd(nvml: Nvml) -> None:
+def refuse_amd(nvml: Nvml, driver: Path) -> None:
     """An AMD node says so instead of waiting for NVML for ever.
+
+    Args:
+        nvml: Not started.
+        driver: There where AMD's driver is.
 
     Raises:
         BadInputError: It has AMD's driver and no NVML.
     """
-    if not _AMD_DRIVER.exists():
+    if not driver.exists():
         return
     try:
         nvml.start()
     except NvmlError as error:
         raise BadInputError(
-            f"{_AMD_DRIVER} is there and NVML is not: the clocks of AMD GPUs are not set by this "
+            f"{driver} is there and NVML is not: the clocks of AMD GPUs are not set by this "
             "agent (docs/guide/gpu-clocks.md says why); run it on NVIDIA nodes."
         ) from error
     nvml.stop()

@@ -30,6 +30,7 @@ from fleet.topology import Fleet
 from headrace.capper_file import CapperSection, ExternalScalerSection
 from headrace.capping_files import LocalCapper
 from headrace.capping_inputs import ChosenObserver, forecasts, with_waiting
+from headrace.cooling_supply import AskedSupply
 from headrace.local_fleet import ServedFleet
 from headrace.rack_placement import racks_factory
 from router.admission.demand import WaitingDemand
@@ -229,6 +230,7 @@ class Capping:
             fleet=self._known_fleet,
             listeners=(self._metrics.record,),
         )
+        self.loop.grid.supply = AskedSupply(asked, self._clock)
         self.loop.adviser = Advisors(
             journal,
             self._clock,

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 from capper.loop import CappingLoop
 from fleet.clock import Clock
 from headrace.capping_inputs import PrometheusAccess
-from telemetry.promql import PrometheusSettings
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
@@ -26,9 +25,11 @@ def racks_factory(
         clock: Of the process.
         registry: For metrics.
     """
-    # The cluster's client takes a second to import, which only those who use it should wait for.
+    # The clients of cluster and Prometheus take a second to import, which only those who use them
+    # should wait for.
     from capper.racks.keeper import LoopView, RackKeeper  # noqa: PLC0415 - see above
     from capper.racks.metrics import RackMetrics  # noqa: PLC0415 - see above
+    from telemetry.promql import PrometheusSettings  # noqa: PLC0415 - see above
 
     metrics = RackMetrics(registry)
     settings = PrometheusSettings(

@@ -92,7 +92,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _run_plan(args: argparse.Namespace, console: Console) -> int:
     history = _history(args, console)
-    tree = tree_of(history.traces, config=args.config, fleet=args.fleet)
+    tree = tree_of(history.traces, source=history.source, config=args.config, fleet=args.fleet)
     try:
         plan = deal(history.traces, tree, Dealing(clusters=args.clusters, seed=args.seed))
     except HistoryError as error:

@@ -146,7 +146,7 @@ def _losses(results: Sequence[CaseResult]) -> list[str]:
 def _why(arm: ArmResult) -> str:
     bound = _percent(arm.bound_ratio)
     if arm.bound_ratio < REACH_RATIO:
-        return f"no placement can pass {bound}, since its replicas peak together or not at all"
+        return f"no placement can pass {bound}, that near are the racks' peaks to the whole's now"
     return f"the bound is {bound}"
 
 

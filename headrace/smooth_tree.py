@@ -13,11 +13,14 @@ from headrace.config_errors import BadInputError, load_documents
 from headrace.fleet_file import load_fleet
 
 
-def tree_of(traces: Traces, *, config: Path | None = None, fleet: Path | None = None) -> DomainTree:
+def tree_of(
+    traces: Traces, *, source: str, config: Path | None = None, fleet: Path | None = None
+) -> DomainTree:
     """The tree whose leaves the instances hang on.
 
     Args:
         traces: Their leaves make a flat tree where no file is given.
+        source: Of the traces, for messages.
         config: A PowerCappingConfig: the whole, its domains, its racks, with their caps.
         fleet: A fleet file: the whole and the power domains of its replicas.
 
@@ -31,7 +34,7 @@ def tree_of(traces: Traces, *, config: Path | None = None, fleet: Path | None = 
     else:
         tree = _flat({one.leaf for one in traces.instances if one.leaf is not None})
     if len(tree.leaves()) < 2:  # noqa: PLR2004 - one leaf leaves nothing to choose
-        what = config or fleet or "the history"
+        what = config or fleet or source
         raise BadInputError(
             f"{what}: names {len(tree.leaves())} leaf of the power tree; smoothing deals over two"
             " at least: give rackConstraints and domains, or the column leaf."

@@ -83,6 +83,10 @@ class FakeBoards:
     def ignore(self, *names):
         self._write(self.folder / "ignores", dict.fromkeys(names, 1))
 
+    def xid(self, index, number):
+        with (self.folder / "xids").open("a") as file:
+            file.write(f"{index} {number}\n")
+
     def driver(self, generation):
         self._write(self.folder / "driver", {"generation": generation})
 

@@ -149,7 +149,7 @@ async def capper(path, plant, *, namespace, identity="a", allowances=None, **set
             namespaces=(namespace,),
             lease=lease,
             period_seconds=PERIOD,
-            board_seconds=6.0 * PERIOD,
+            board_seconds=3.0,
         ),
         clock,
         make_loop,

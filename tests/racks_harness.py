@@ -74,6 +74,15 @@ async def events_of(kube, namespace, name):
     ]
 
 
+async def told_of(kube, namespace, name, reason):
+    """The message of an event about a pod; it comes after what it tells of."""
+
+    async def look():
+        return dict(await events_of(kube, namespace, name)).get(reason)
+
+    return await eventually(look)
+
+
 @contextlib.contextmanager
 def certificate(folder):
     """A folder with a pair for loopback; gives the CA bundle as the API server wants it."""
@@ -150,6 +159,7 @@ class RackPlant:
         self.watts = dict(watts)
         self.inlets = dict(inlets or {})
         self.each = each
+        self.whole = None
         self.problems = {}
 
     async def observe(self, _config, _policy, workloads):
@@ -161,7 +171,8 @@ class RackPlant:
             )
             for rack, watts in self.watts.items()
         }
-        whole = PowerReading(samples=(Sample(sum(self.watts.values()), 0.0),))
+        total = sum(self.watts.values()) if self.whole is None else self.whole
+        whole = PowerReading(samples=(Sample(total, 0.0),))
         domains["fleet"] = DomainReading(power=(whole,))
         targets = {
             ref: replace(one.reading, watts=self.each, replica_watts_p95=self.each)

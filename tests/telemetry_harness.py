@@ -125,7 +125,7 @@ async def exporters(count):
 class PrometheusServer:
     """The real binary, scraping given targets several times a second."""
 
-    def __init__(self, folder, jobs, *, interval=SCRAPE_INTERVAL):
+    def __init__(self, folder, jobs, *, interval=SCRAPE_INTERVAL, timeout=SCRAPE_INTERVAL):
         """Jobs: name -> (addresses, labels of the target)."""
         self.binary = shutil.which("prometheus")
         if self.binary is None:
@@ -138,7 +138,7 @@ class PrometheusServer:
         self._folder = folder
         self._process = None
         configuration = {
-            "global": {"scrape_interval": interval, "scrape_timeout": SCRAPE_INTERVAL},
+            "global": {"scrape_interval": interval, "scrape_timeout": timeout},
             "scrape_configs": [
                 {
                     "job_name": job,

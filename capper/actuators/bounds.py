@@ -52,6 +52,11 @@ def bounds_of(kind: Kind, obj: KubeObject) -> tuple[Bound, ...]:
     )
 
 
+def least_of(bounds: Sequence[Bound]) -> int:
+    """The smallest joint bound: an autoscaler's is 1 at least, of KEDA and KServe, too."""
+    return sum(not bound.is_count for bound in bounds)
+
+
 def present(bounds: Sequence[Bound]) -> str:
     """What the fields say, as JSON: a number or null, a list of them for several fields."""
     values = [bound.value for bound in bounds]

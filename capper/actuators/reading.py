@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from capper.actuators.bounds import Bound, bounds_of, present
+from capper.actuators.bounds import Bound, bounds_of, least_of, present
 from capper.actuators.resolution import Resolution
 from capper.actuators.workloads import Workload
 from capper.decide.observation import TargetReading
@@ -72,6 +72,7 @@ class Reader:
                 desired_replicas=sum(wishes) if wishes else None,
                 ready_replicas=_total(there, ("status", "readyReplicas")),
                 min_replicas=sum(bound.minimum for bound in bounds),
+                least_bound=least_of(bounds),
                 max_replicas=_maximum(bounds, ours=ours is True),
                 disruption_floor=floor,
                 scale_out_paused=at(obj, PAUSE) == "true" if kind is SCALED_OBJECT else None,

@@ -47,6 +47,13 @@ class GpuClocks(ApiModel):
     """Never higher than this; by default what the board allows."""
     power_limit_watts: PositiveWatts | None = None
     """Board power limit, kept as a safety net."""
+    lowest_limit_watts: PositiveWatts | None = None
+    """Lowest power limit that one replica can keep under load, all its boards together."""
+    highest_limit_watts: PositiveWatts | None = None
+    """The most that one replica draws. With both given the capper deals power limits that add up to
+    no more than the caps; the boards keep them by themselves."""
+    limit_margin_ratio: Ratio = 0
+    """Part of a cap that dealt limits leave free, for boards that measure themselves wrong."""
     lease_seconds: PositiveSeconds = 60
     """A clock that is not renewed for this long is given back."""
     on_lease_expiry: Literal["Restore", "HoldSafeLimit"] = "Restore"
@@ -66,6 +73,23 @@ class GpuClocks(ApiModel):
             lambda it: not it.enabled or it.base_mega_hertz is not None,
             "is needed where clocks are enabled",
             "baseMHz",
+        ),
+        Rule(
+            "has(self.lowestLimitWatts) == has(self.highestLimitWatts)",
+            lambda it: (it.lowest_limit_watts is None) == (it.highest_limit_watts is None),
+            "goes with highestLimitWatts: give both or none",
+            "lowestLimitWatts",
+        ),
+        Rule(
+            "!has(self.lowestLimitWatts) || !has(self.highestLimitWatts) || "
+            "self.lowestLimitWatts <= self.highestLimitWatts",
+            lambda it: (
+                it.lowest_limit_watts is None
+                or it.highest_limit_watts is None
+                or it.lowest_limit_watts <= it.highest_limit_watts
+            ),
+            "must not be above highestLimitWatts",
+            "lowestLimitWatts",
         ),
         Rule(
             "self.lowRatio <= self.highRatio",

@@ -168,7 +168,7 @@ class Status(ApiModel):
     """Time of the turn that this speaks of, RFC 3339."""
     next_change_time: str | None = None
     """Earliest time of the next change."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=32)] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=64)] = ()
     """What holds now."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=MAX_ITEMS)] = ()
     """Decision by workload."""

@@ -9,6 +9,7 @@ from capper.decide.clock_model import ClockCurve
 from capper.decide.policy import (
     ROOT,
     DomainPolicy,
+    LimitRange,
     Mode,
     NamedCap,
     Policy,
@@ -16,7 +17,7 @@ from capper.decide.policy import (
     TargetKind,
     TargetPolicy,
 )
-from capper.decide.tuning import Brakes, Clocks, Freshness, Pacing, Prices, Thresholds
+from capper.decide.tuning import Brakes, Clocks, Freshness, Limits, Pacing, Prices, Thresholds
 from fleet.units import HERTZ_PER_MEGAHERTZ
 
 
@@ -62,6 +63,7 @@ def policy_of(
         pacing=_pacing(spec),
         prices=Prices(max_ratio=spec.price.max_factor, steps=spec.price.steps),
         clocks=_clocks(spec.gpu_clocks),
+        limits=Limits(margin_ratio=spec.gpu_clocks.limit_margin_ratio),
         brakes=Brakes(
             ratio=spec.brake.ratio,
             after_seconds=spec.brake.after_seconds,
@@ -85,6 +87,7 @@ def target_of(
         priority=limits.priority,
         replica_watts=limits.watts_per_replica,
         clocks=_clock_curve(spec.gpu_clocks),
+        limit_range=_limit_range(spec.gpu_clocks),
         prefers_pause=(
             spec.replica_bounds.prefer_paused_scale_out and kind == TargetKind.SCALED_OBJECT
         ),
@@ -134,6 +137,8 @@ def _rungs(spec: Spec) -> Iterator[Rung]:
         yield Rung.PRICE
     if spec.gpu_clocks.enabled:
         yield Rung.CLOCKS
+    if _limit_range(spec.gpu_clocks) is not None:
+        yield Rung.LIMITS
     if spec.replica_bounds.enabled:
         yield Rung.REPLICAS
     if spec.brake.enabled:
@@ -180,6 +185,14 @@ def _clocks(block: GpuClocks) -> Clocks:
         max_hertz=None if highest is None else highest * HERTZ_PER_MEGAHERTZ,
         ramp_up_seconds=block.ramp_up_seconds,
     )
+
+
+def _limit_range(block: GpuClocks) -> LimitRange | None:
+    """The power limits that a replica can keep; None where none are to be dealt."""
+    lowest, highest = block.lowest_limit_watts, block.highest_limit_watts
+    if not block.enabled or lowest is None or highest is None:
+        return None
+    return LimitRange(lowest, highest)
 
 
 def _clock_curve(block: GpuClocks) -> ClockCurve | None:

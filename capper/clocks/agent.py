@@ -86,7 +86,7 @@ class NodeAgent:
     async def hold(
         self, holder: str, claims: Sequence[OwnerClaim], terms: BoardClaim
     ) -> list[tuple[str, BoardAnswer]]:
-        """(owner, answer) for each board of the claims that is on this node.
+        """(owner, answer) for each owner's boards of the claims that are on this node.
 
         Args:
             holder: Who asks.
@@ -112,13 +112,14 @@ class NodeAgent:
             replace(
                 terms,
                 uuid=uuid,
-                setting=setting,
+                setting=wish.setting,
                 mig_declared=uuid in self._declared_shared,
             )
-            for uuid, (_, setting) in wanted.items()
+            for uuid, wish in wanted.items()
         ]
         answers = await self._in_thread(lambda: self.keeper.hold(holder, asked))
-        return [*((wanted[one.uuid][0], one) for one in answers), *refused]
+        held = [(owner, one) for one in answers for owner in wanted[one.uuid].owners]
+        return [*held, *refused]
 
     async def release(self, holder: str) -> tuple[str, ...]:
         """Let go of all that a holder has."""

@@ -18,6 +18,7 @@ class TargetAnswer:
     Attributes:
         held: Boards that hold what was asked for.
         hertz: The lowest clock that an agent holds or falls to; None: no lock.
+        limit_watts: The lowest power limit that one of these boards holds; None: none.
         settled: Whether each of these is where it is to go.
         problems: One sentence for each board or replica that does not.
         refused: Whether all that did not, refused: it will not be better by itself.
@@ -25,6 +26,7 @@ class TargetAnswer:
 
     held: int = 0
     hertz: float | None = None
+    limit_watts: float | None = None
     settled: bool = False
     problems: tuple[str, ...] = ()
     refused: bool = False
@@ -56,6 +58,7 @@ def answer_for(
     return TargetAnswer(
         held=len(held),
         hertz=min((hertz for hertz in clocks if hertz), default=None),
+        limit_watts=min((one.limit_watts for one in held if one.limit_watts), default=None),
         settled=bool(held) and all(one.max_clock_hertz == one.goal_clock_hertz for one in held),
         problems=tuple(dict.fromkeys(problems)),
         refused=bool(boards) and all(one.outcome == Outcome.REFUSED for one in boards),

@@ -50,8 +50,8 @@ class Setting:
     def tightened(self, other: "Setting") -> "Setting":
         """The lower of each: what satisfies both."""
         return Setting(
-            max_hertz=_lower(self.max_hertz, other.max_hertz),
-            limit_watts=_lower(self.limit_watts, other.limit_watts),
+            max_hertz=lower(self.max_hertz, other.max_hertz),
+            limit_watts=lower(self.limit_watts, other.limit_watts),
         )
 
 
@@ -72,33 +72,63 @@ def fitted(
         original_watts: Power limit that was there before.
 
     Raises:
-        RefusedError: The board has no clocks to lock, or no limit to set.
+        RefusedError: The board can do nothing of it.
     """
-    hertz, watts, said = wish.max_hertz, wish.limit_watts, []
-    if hertz is not None:
-        clocks = board.clocks_hertz
-        if not clocks:
-            raise RefusedError(f"{board.uuid}: its clocks cannot be locked.")
-        if hertz < clocks[0]:
-            said.append(
-                f"{board.uuid}: {hertz / 1e6:.0f} MHz is below its lowest clock, "
-                f"{clocks[0] / 1e6:.0f} MHz, which is set."
-            )
-        hertz = None if hertz >= clocks[-1] else board.at_most(hertz)
-    if watts is not None:
-        least = board.min_limit_watts
-        if least is None or original_watts is None:
-            raise RefusedError(f"{board.uuid}: its power limit cannot be set.")
-        if watts < least:
-            said.append(
-                f"{board.uuid}: {watts:.0f} W is below its lowest limit, {least:.0f} W, "
-                "which is set."
-            )
-        watts = None if max(watts, least) >= original_watts else max(watts, least)
+    said: list[str] = []
+    hertz = _fitted_clock(wish.max_hertz, board, said)
+    watts = _fitted_limit(wish.limit_watts, board, original_watts, said)
+    can_lock = wish.max_hertz is not None and bool(board.clocks_hertz)
+    can_limit = wish.limit_watts is not None and _has_limit(board, original_watts)
+    if wish != FREE and not (can_lock or can_limit):
+        raise RefusedError(" ".join(said))
     return Setting(max_hertz=hertz, limit_watts=watts), tuple(said)
 
 
-def _lower(one: float | None, other: float | None) -> float | None:
+def fitted_safe(watts: float, board: Board, *, original_watts: float | None) -> float | None:
+    """The safe limit that a board can hold; None where it has none."""
+    least = board.min_limit_watts
+    if least is None or original_watts is None:
+        return None
+    return min(max(watts, least), original_watts)
+
+
+def _fitted_clock(hertz: float | None, board: Board, said: list[str]) -> float | None:
+    clocks = board.clocks_hertz
+    if hertz is None:
+        return None
+    if not clocks:
+        said.append(f"{board.uuid}: its clocks cannot be locked.")
+        return None
+    if hertz < clocks[0]:
+        said.append(
+            f"{board.uuid}: {hertz / 1e6:.0f} MHz is below its lowest clock, "
+            f"{clocks[0] / 1e6:.0f} MHz, which is set."
+        )
+    return None if hertz >= clocks[-1] else board.at_most(hertz)
+
+
+def _has_limit(board: Board, original_watts: float | None) -> bool:
+    return board.min_limit_watts is not None and original_watts is not None
+
+
+def _fitted_limit(
+    watts: float | None, board: Board, original_watts: float | None, said: list[str]
+) -> float | None:
+    least = board.min_limit_watts
+    if watts is None:
+        return None
+    if least is None or original_watts is None:
+        said.append(f"{board.uuid}: its power limit cannot be set.")
+        return None
+    if watts < least:
+        said.append(
+            f"{board.uuid}: {watts:.0f} W is below its lowest limit, {least:.0f} W, which is set."
+        )
+    return None if max(watts, least) >= original_watts else max(watts, least)
+
+
+def lower(one: float | None, other: float | None) -> float | None:
+    """The lower of two limits, of which None is none."""
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

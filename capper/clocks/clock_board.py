@@ -1,9 +1,11 @@
 """The clocks that agents hold, and the profiles that the router is to believe at them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from capper.clocks.board import lower
 from capper.decide.clock_model import ClockCurve
 from capper.decide.clocked import PhaseClocks, profile_at_clock
 from capper.decide.policy import Policy
@@ -14,15 +16,25 @@ from fleet.units import HERTZ_PER_MEGAHERTZ
 
 @dataclass(frozen=True, slots=True)
 class BackendClock:
-    """A backend's clock.
+    """What a backend is held to.
 
     Attributes:
         curve: How it follows its clock.
-        hertz: The lock.
+        hertz: The lock; None: none.
+        limit_watts: Power limit of a replica; None: none.
     """
 
     curve: ClockCurve
-    hertz: float
+    hertz: float | None = None
+    limit_watts: float | None = None
+
+    def with_lower(self, other: "BackendClock") -> "BackendClock":
+        """The lower of each."""
+        return BackendClock(
+            self.curve,
+            lower(self.hertz, other.hertz),
+            lower(self.limit_watts, other.limit_watts),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +89,11 @@ def followed(
         curve = next((one.clocks for one in policy.targets if one.clocks is not None), None)
         for target in status.get("targets") or ():
             backend, mega_hertz = target.get("backend"), target.get("clockMegaHertz")
-            if curve is not None and backend and mega_hertz:
-                hertz = mega_hertz * HERTZ_PER_MEGAHERTZ
-                known = clocks.get(backend)
-                if known is None or hertz < known.hertz:
-                    clocks[backend] = BackendClock(curve, hertz)
+            limit_watts = target.get("limitWattsPerReplica")
+            if curve is not None and backend and (mega_hertz or limit_watts):
+                hertz = mega_hertz * HERTZ_PER_MEGAHERTZ if mega_hertz else None
+                found = BackendClock(curve, hertz, limit_watts)
+                clocks[backend] = found.with_lower(clocks.get(backend, found))
     return ClockBoard(clocks=clocks, expires_seconds=expires_seconds)
 
 
@@ -99,5 +111,7 @@ def phase_clocks(curve: ClockCurve) -> PhaseClocks:
 def _clocked(backend: Backend, clock: BackendClock | None) -> Backend:
     if clock is None:
         return backend
-    profile = profile_at_clock(backend.profile, phase_clocks(clock.curve), clock.hertz)
+    hertz = clock.curve.base_hertz if clock.hertz is None else clock.hertz
+    watts = math.inf if clock.limit_watts is None else clock.limit_watts
+    profile = profile_at_clock(backend.profile, phase_clocks(clock.curve), hertz, limit_watts=watts)
     return replace(backend, profile=profile)

@@ -7,12 +7,15 @@ from dataclasses import replace
 from capper.actuators.workloads import Trouble, WorkloadError
 from capper.clocks.answered import TargetAnswer, answer_for
 from capper.clocks.clock_board import BackendClock, ClockBoard, ClockedFleet
+from capper.clocks.lease import OnExpiry
 from capper.clocks.pool import AgentPool
 from capper.clocks.targets import TargetLock, Terms, request_of
 from fleet.clock import Clock
 from fleet.topology import Fleet
 
 _log = logging.getLogger(__name__)
+_RUNS_OUT = "Its leases there run out."
+_STAYS = "Its boards there hold the safe limit until `headrace agent --restore`."
 
 
 class GpuLocks:
@@ -37,7 +40,7 @@ class GpuLocks:
         self._terms: dict[str, Terms] = {}
         self._answers: dict[str, dict[str, TargetAnswer]] = {}
         self._said: dict[str, tuple[str, ...]] = {}
-        self._acknowledged: dict[tuple[str, str], tuple[float, float]] = {}
+        self._acknowledged: dict[tuple[str, str], tuple[TargetAnswer, float]] = {}
 
     async def keep(self, config: str, locks: Sequence[TargetLock], terms: Terms) -> None:
         """Renew all that a configuration holds, for the replicas that there are now.
@@ -76,18 +79,25 @@ class GpuLocks:
     async def forget(self, config: str) -> None:
         """Let go of all that a configuration holds; leases that cannot be reached run out."""
         _, failures = await self._agents.release(config)
+        holds_on = self._terms.get(config, Terms()).on_expiry is OnExpiry.HOLD_SAFE_LIMIT
+        then = _STAYS if holds_on else _RUNS_OUT
         for part in (self._locks, self._terms, self._answers, self._said):
             part.pop(config, None)
         for key in [key for key in self._acknowledged if key[0] == config]:
             del self._acknowledged[key]
         for sentence in failures:
-            _log.warning("%s: %s Its leases there run out.", config, sentence)
+            _log.warning("%s: %s %s", config, sentence, then)
         self._publish()
 
     def problems(self, config: str) -> tuple[str, ...]:
         """Boards that do not hold what they should, one sentence each."""
         found = self._answers.get(config, {}).values()
         return tuple(dict.fromkeys(one for answer in found for one in answer.problems))
+
+    def in_force(self, config: str) -> dict[str, float]:
+        """Target -> the lowest clock that is acknowledged, hertz; those without a lock are not."""
+        answers = self._answers.get(config, {})
+        return {ref: one.hertz for ref, one in answers.items() if one.hertz is not None}
 
     def settled(self, config: str) -> bool:
         """Whether every board of a configuration is where it was to go."""
@@ -151,23 +161,29 @@ class GpuLocks:
         self._said[config] = problems
 
     def _note(self, key: tuple[str, str], answer: TargetAnswer, lock: TargetLock) -> None:
-        """Remember the clock that was acknowledged; an agent that is silent still holds it."""
-        if answer.hertz is not None:
-            self._acknowledged[key] = (answer.hertz, self._clock.monotonic_seconds())
-        elif answer.held or answer.refused or lock.hertz is None:
+        """Remember what was acknowledged; an agent that is silent still holds it."""
+        if answer.held:
+            self._acknowledged[key] = (answer, self._clock.monotonic_seconds())
+        elif answer.refused or lock.empty:
             self._acknowledged.pop(key, None)
 
     def _publish(self) -> None:
-        """The lowest clock of each backend, for the router: its objective comes first."""
+        """What each backend is held to, for the router, the lowest of its boards."""
         now_seconds, ends = self._clock.monotonic_seconds(), [float("-inf")]
+        boards = {one.name: one.gpus_per_replica for one in self._fleet().backends}
         clocks: dict[str, BackendClock] = {}
-        for (config, ref), (hertz, since_seconds) in self._acknowledged.items():
+        for (config, ref), (answer, since_seconds) in self._acknowledged.items():
             lock = self._locks.get(config, {}).get(ref)
-            end = since_seconds + self._terms.get(config, Terms()).lease_seconds
-            if lock is None or lock.curve is None or lock.backend is None or end <= now_seconds:
+            terms = self._terms.get(config, Terms())
+            end = since_seconds + terms.lease_seconds
+            if lock is None or lock.curve is None or lock.backend not in boards:
                 continue
-            known = clocks.get(lock.backend)
-            if known is None or hertz < known.hertz:
-                clocks[lock.backend] = BackendClock(lock.curve, hertz)
+            limited = lock.limit_watts is not None or terms.net_watts is not None
+            watts = answer.limit_watts if limited else None
+            limit = None if watts is None else watts * boards[lock.backend]
+            if end <= now_seconds or (answer.hertz is None and limit is None):
+                continue
+            found = BackendClock(lock.curve, answer.hertz, limit)
+            clocks[lock.backend] = found.with_lower(clocks.get(lock.backend, found))
             ends.append(end)
         self._clocked.current = ClockBoard(clocks=clocks, expires_seconds=max(ends))

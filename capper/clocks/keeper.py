@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from capper.clocks.answers import BoardAnswer, BoardClaim, Outcome, answer_of
 from capper.clocks.board import Board, RefusedError
-from capper.clocks.holding import Do, Order, readings_differ
+from capper.clocks.holding import Do, Order
 from capper.clocks.lease import Lease
 from capper.clocks.leases import LeaseBook
+from capper.clocks.node_boards import NodeBoards
 from capper.clocks.nvml import BoardReading, Fault, Nvml, NvmlError
-from capper.clocks.ramp import Position, Ramp
+from capper.clocks.ramp import Ramp
 from capper.clocks.record import DamagedRecordError, from_document, to_document
 from capper.clocks.record_file import RecordFile
 from capper.clocks.tally import Tally
 from fleet.clock import Clock
 
 _log = logging.getLogger(__name__)
-_READ_BACK_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,7 @@ class NodeKeeper:
     """The boards of one node.
 
     Attributes:
-        tally: What happened so far.
-        boards: As last read, by UUID.
-        readings: Of the last beat, by UUID.
+        book: Who holds what.
     """
 
     def __init__(
@@ -57,15 +55,27 @@ class NodeKeeper:
         self._nvml = nvml
         self._record = record
         self._clock = clock
-        self._pause = pause
-        self._settings = settings or KeeperSettings()
-        self.book = LeaseBook(self._settings.ramp)
-        self._said: dict[str, str] = {}
-        self._kinds: dict[str, str] = {}
         self._limits: dict[str, tuple[str, ...]] = {}
-        self.tally = Tally()
-        self.boards: dict[str, Board] = {}
-        self.readings: dict[str, BoardReading] = {}
+        settings = settings or KeeperSettings()
+        self.book = LeaseBook(settings.ramp)
+        self._boards = NodeBoards(
+            nvml, self.book, clock, pause, read_back_seconds=settings.read_back_seconds
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """What happened so far."""
+        return self._boards.tally
+
+    @property
+    def boards(self) -> dict[str, Board]:
+        """As last read, by UUID."""
+        return self._boards.known
+
+    @property
+    def readings(self) -> dict[str, BoardReading]:
+        """Of the last beat, by UUID."""
+        return self._boards.readings
 
     @property
     def nvml_works(self) -> bool:
@@ -74,7 +84,7 @@ class NodeKeeper:
 
     def open(self) -> None:
         """Start NVML and put back what an agent before this one left lowered."""
-        self._start_nvml()
+        self._boards.start()
         try:
             document = self._record.read()
             holdings = [] if document is None else from_document(document, self.boards)
@@ -84,10 +94,10 @@ class NodeKeeper:
         if holdings:
             _log.warning("%d boards were left held by an agent that ended", len(holdings))
         self.tally.orphans += len(holdings)
-        self.book = LeaseBook(self._settings.ramp, holdings)
+        self.book.take_up(holdings)
         self.book.end_all()
         self._turn(at_once=True)
-        self._look()
+        self._boards.look()
 
     def restore_all(self) -> tuple[str, ...]:
         """Put everything back, safe limits too; returns the boards for which that failed."""
@@ -132,8 +142,8 @@ class NodeKeeper:
             self.tally.expirations[lease.on_expiry.value] += 1
             _log.warning("%s: %s did not renew its lease", uuid, lease.holder)
         if not self._nvml.started:
-            self._start_nvml()
-        self._look()
+            self._boards.start()
+        self._boards.look()
         self._turn()
 
     def close(self) -> None:
@@ -148,7 +158,7 @@ class NodeKeeper:
     def _claim(self, holder: str, claim: BoardClaim, now_seconds: float) -> BoardAnswer | None:
         try:
             if not self._nvml.started:
-                said = self._said.get("NVML", "NVML does not answer.")
+                said = self._boards.said.get("NVML", "NVML does not answer.")
                 return self._refuse(claim.uuid, Fault.ABSENT.value, said, failed=True)
             if claim.uuid in self.book.holdings:
                 board = self.book.holdings[claim.uuid].board
@@ -168,13 +178,13 @@ class NodeKeeper:
         except RefusedError as error:
             return self._refuse(claim.uuid, "range", str(error))
         except NvmlError as error:
-            self._fault(claim.uuid, error)
+            self._boards.fault(claim.uuid, error)
             return self._refuse(claim.uuid, error.fault.value, str(error), failed=True)
         return None
 
     def _outcome(self, holder: str, uuid: str) -> BoardAnswer:
         """What became of a claim that was taken up."""
-        said, holding = self._said.get(uuid, ""), self.book.holdings.get(uuid)
+        said, holding = self._boards.said.get(uuid, ""), self.book.holdings.get(uuid)
         if holding is None or not any(one.holder == holder for one in holding.leases):
             return self._refuse(uuid, "nvml", said or f"{uuid}: it was given up.")
         return answer_of(holding, said, self._limits.get(uuid, ()))
@@ -190,119 +200,15 @@ class NodeKeeper:
         now_seconds = self._clock.monotonic_seconds()
         for uuid, orders, position in list(self.book.due(now_seconds=now_seconds, at_once=at_once)):
             if self._nvml.started:
-                self._carry_out(uuid, orders, position)
+                self._boards.carry_out(uuid, orders, position)
         held = len(self.book.holdings)
         self.book.settle()
         self.tally.restores += held - len(self.book.holdings)
         try:
             self._save()
-            self._said.pop("record", None)
+            self._boards.said.pop("record", None)
         except OSError as error:
-            self._say("record", f"the record cannot be written: {error}.")
-
-    def _carry_out(self, uuid: str, orders: tuple[Order, ...], position: Position) -> None:
-        holding = self.book.holdings[uuid]
-        try:
-            for order in orders:
-                self._do(holding.board, order)
-                self.book.touch(uuid)
-            self.book.done(uuid, orders, position)
-            differs, reading = self._read_back(uuid)
-        except NvmlError as error:
-            self._fault(uuid, error)
-            return
-        if differs is None:
-            self._said.pop(uuid, None)
-            return
-        self._drift(uuid, differs, reading)
-
-    def _do(self, board: Board, order: Order) -> None:
-        match order.do:
-            case Do.LOCK:
-                self._nvml.lock(board, order.value)
-            case Do.UNLOCK:
-                try:
-                    self._nvml.unlock(board)
-                except NvmlError as error:
-                    if error.fault is not Fault.UNSUPPORTED:  # else it was never locked
-                        raise
-            case Do.LIMIT:
-                self._nvml.limit(board, order.value)
-
-    def _read_back(self, uuid: str) -> tuple[str | None, BoardReading]:
-        """What differs from what was set, once a clock has had time to follow."""
-        deadline = self._clock.monotonic_seconds() + self._settings.read_back_seconds
-        while True:
-            reading = self.readings[uuid] = self._nvml.read(uuid)
-            differs = readings_differ(
-                self.book.holdings[uuid],
-                sm_hertz=reading.sm_hertz,
-                limit_watts=reading.limit_watts,
-            )
-            if differs is None or self._clock.monotonic_seconds() >= deadline:
-                return differs, reading
-            self._pause(_READ_BACK_PAUSE_SECONDS)
-
-    def _drift(self, uuid: str, differs: str, reading: BoardReading) -> None:
-        self.tally.mismatches += 1
-        now_seconds = self._clock.monotonic_seconds()
-        left = self.book.drifted(uuid, reading.limit_watts, now_seconds=now_seconds)
-        self._say(uuid, differs + (" It is left alone for half an hour." if left else ""))
-
-    def _look(self) -> None:
-        """Read every board; find those that came back, and those that drifted."""
-        for uuid in (*self.boards, *(self.book.holdings.keys() - self.boards.keys())):
-            if not self._nvml.started:
-                return
-            try:
-                holding = self.book.holdings.get(uuid)
-                if holding is not None and not holding.present:
-                    self.boards[uuid] = self._nvml.board(uuid)
-                    self.book.found(self.boards[uuid])
-                    _log.info("%s: is back", uuid)
-                reading = self.readings[uuid] = self._nvml.read(uuid)
-            except NvmlError as error:
-                self._fault(uuid, error)
-                continue
-            if holding is None:
-                self._said.pop(uuid, None)
-            if holding is None or not (holding.present and holding.known):
-                continue
-            differs = readings_differ(
-                holding, sm_hertz=reading.sm_hertz, limit_watts=reading.limit_watts
-            )
-            if differs is not None:
-                self._drift(uuid, differs, reading)
-
-    def _start_nvml(self) -> None:
-        try:
-            self._nvml.start()
-            self.boards = {one.uuid: one for one in self._nvml.boards()}
-        except NvmlError as error:
-            self._fault("NVML", error)
-            return
-        self._said.pop("NVML", None)
-        for uuid in self.book.holdings:
-            if uuid in self.boards:
-                self.book.found(self.boards[uuid])
-
-    def _fault(self, what: str, error: NvmlError) -> None:
-        """Remember what a fault means; said once until it is over."""
-        self.tally.faults[error.fault.value] += 1
-        self._say(what, str(error), kind=error.fault.value)
-        self.readings.pop(what, None)
-        if error.fault is Fault.ABSENT:
-            self._nvml.stop()
-            for uuid in self.book.holdings:
-                self.book.lost(uuid)
-        elif what in self.book.holdings:
-            if error.fault is Fault.LOST:
-                self.book.lost(what)
-                return
-            self.book.unsure(what)
-            if error.fault in {Fault.PERMISSION, Fault.UNSUPPORTED}:
-                # It will not be better the next time: nobody is to believe that it holds.
-                self.book.holdings[what] = replace(self.book.holdings[what], leases=())
+            self._boards.say("record", f"the record cannot be written: {error}.")
 
     def _distrust(self, error: DamagedRecordError) -> None:
         """Without a record: locks are taken off everywhere, limits are left as they are."""
@@ -310,15 +216,9 @@ class NodeKeeper:
         _log.error("the record is damaged (%s) and is now %s: all locks are reset", error, aside)
         for board in self.boards.values():
             try:
-                self._do(board, Order(board.uuid, Do.UNLOCK))
+                self._boards.do(board, Order(board.uuid, Do.UNLOCK))
             except NvmlError as fault:
-                self._fault(board.uuid, fault)
+                self._boards.fault(board.uuid, fault)
 
     def _save(self) -> None:
         self._record.write(to_document(self.book.holdings.values()))
-
-    def _say(self, what: str, sentence: str, *, kind: str = "") -> None:
-        """One log line for each kind of thing that goes wrong, until it is over."""
-        if what not in self._said or self._kinds.get(what) != (kind or sentence):
-            _log.warning("%s", sentence)
-        self._said[what], self._kinds[what] = sentence, kind or sentence

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from capper.clocks.board import Board, RefusedError, Setting, fitted
+from capper.clocks.board import Board, RefusedError, fitted, fitted_safe
 from capper.clocks.holding import Do, Holding, Order, limit_differs
 from capper.clocks.lease import Lease
 from capper.clocks.ramp import Position, Ramp
@@ -19,11 +19,15 @@ class LeaseBook:
         holdings: By UUID: every board that is held, or not yet put back.
     """
 
-    def __init__(self, ramp: Ramp | None = None, holdings: Iterable[Holding] = ()) -> None:
-        """Start with what a record knew."""
+    def __init__(self, ramp: Ramp | None = None) -> None:
+        """Nothing is held."""
         self._ramp = ramp or Ramp()
         self._feuds: dict[str, float] = {}
-        self.holdings: dict[str, Holding] = {one.board.uuid: one for one in holdings}
+        self.holdings: dict[str, Holding] = {}
+
+    def take_up(self, holdings: Iterable[Holding]) -> None:
+        """Go on with what a record knew."""
+        self.holdings.update({one.board.uuid: one for one in holdings})
 
     def claim(self, board: Board, lease: Lease, *, now_seconds: float) -> tuple[str, ...]:
         """Take up or renew a lease; says what the board cannot do of it.
@@ -46,12 +50,11 @@ class LeaseBook:
         original = holding.original_watts
         setting, said = fitted(lease.setting, holding.board, original_watts=original)
         safe = lease.safe_limit_watts
-        fit, also = fitted(Setting(limit_watts=safe), holding.board, original_watts=original)
         if safe is not None:
-            safe = original if fit.limit_watts is None else fit.limit_watts
+            safe = fitted_safe(safe, holding.board, original_watts=original)
         lease = replace(lease, setting=setting, safe_limit_watts=safe)
         self.holdings[uuid] = holding.with_lease(lease)
-        return (*said, *also)
+        return said
 
     def keep_only(self, holder: str, uuids: frozenset[str]) -> None:
         """End a holder's leases on all other boards."""

@@ -7,8 +7,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from capper.clocks.keeper import NodeKeeper
+from capper.clocks.lease import OnExpiry
 
-_PREFIX = "headrace_agent_"
+_PREFIX = "clock_agent_"
 _BOARD = ("node", "gpu_uuid")
 
 
@@ -28,9 +29,11 @@ class AgentCollector(Collector):
         works.add_metric([self._node], float(keeper.nvml_works))
         yield works
         yield from self._boards()
+        # From the first scrape on: an alert on its rise must not miss the first one.
+        expirations = {policy.value: tally.expirations[policy.value] for policy in OnExpiry}
         yield from (
             self._counts(
-                "lease_expirations", "Leases not renewed, by policy.", "policy", tally.expirations
+                "lease_expirations", "Leases not renewed, by policy.", "policy", expirations
             ),
             self._counts("refusals", "Claims refused or failed.", "reason", tally.refusals),
             self._counts("nvml_errors", "Errors of NVML.", "fault", tally.faults),

@@ -8,6 +8,7 @@ from typing import Any
 import pynvml
 
 from capper.clocks.board import Board
+from capper.clocks.xid_events import Xid, XidEvents
 
 _log = logging.getLogger(__name__)
 _HERTZ_PER_MEGAHERTZ = 1e6
@@ -79,6 +80,7 @@ class Nvml:
         """Nothing is loaded before `start`."""
         self.started = False
         self._handles: dict[str, Any] = {}
+        self._xids = XidEvents()
 
     def start(self) -> None:
         """Load and initialise, anew where it was before: a driver that was loaded anew needs it.
@@ -93,6 +95,7 @@ class Nvml:
     def stop(self) -> None:
         """Let the library go."""
         self._handles = {}
+        self._xids.stop()
         if self.started:
             self.started = False
             try:
@@ -113,6 +116,7 @@ class Nvml:
                 handle = _call(what, pynvml.nvmlDeviceGetHandleByIndex, index)
                 uuid = _call(what, pynvml.nvmlDeviceGetUUID, handle)
                 self._handles[uuid] = handle
+                self._xids.listen(uuid, handle)
                 found.append(self._board(uuid, handle))
             except NvmlError as error:
                 if error.fault is Fault.ABSENT:
@@ -137,6 +141,10 @@ class Nvml:
         instance = _call(uuid, pynvml.nvmlDeviceGetHandleByUUID, uuid)
         handle = _call(uuid, pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, instance)
         return str(_call(uuid, pynvml.nvmlDeviceGetUUID, handle))
+
+    def errors(self) -> tuple[Xid, ...]:
+        """Critical errors of boards since this was last asked."""
+        return self._xids.since_last() if self.started else ()
 
     def read(self, uuid: str) -> BoardReading:
         """Clock, limit, draw and energy now.

@@ -5,7 +5,7 @@ it was declared that they may be slowed together.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from capper.clocks.answers import BoardAnswer, Outcome
 from capper.clocks.board import Setting
@@ -31,6 +31,21 @@ class OwnerClaim:
     setting: Setting
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardWish:
+    """What all claims on a board come to.
+
+    Attributes:
+        workload: Of the first of them.
+        owners: Who claims it.
+        setting: The lowest of each.
+    """
+
+    workload: str
+    owners: tuple[str, ...] = ()
+    setting: Setting
+
+
 def merged(*parts: Ownership) -> dict[str, frozenset[str]]:
     """Owners from several sources."""
     found: dict[str, frozenset[str]] = {}
@@ -46,8 +61,8 @@ def by_board(
     boards: frozenset[str],
     *,
     declared: frozenset[str],
-) -> tuple[dict[str, tuple[str, Setting]], list[tuple[str, BoardAnswer]]]:
-    """({board: (an owner, what all its owners' claims come to)}, (owner, answer) of the refused).
+) -> tuple[dict[str, BoardWish], list[tuple[str, BoardAnswer]]]:
+    """({board: what all claims on it come to}, (owner, answer) of the refused).
 
     Claims on boards of other nodes are not in the answer.
 
@@ -59,22 +74,25 @@ def by_board(
     """
     claims = list(claims)
     members: dict[str, set[str]] = {}
+    wishes: dict[str, BoardWish] = {}
     for claim in claims:
         members.setdefault(claim.workload, set()).add(claim.owner)
-    wanted: dict[str, tuple[OwnerClaim, Setting]] = {}
-    for claim in claims:
         named = [uuid for uuid in claim.uuids if uuid in boards or uuid in ownership]
         own = [uuid for uuid, owners in ownership.items() if claim.owner in owners]
         for uuid in dict.fromkeys(named or own):
-            first, setting = wanted.get(uuid, (claim, claim.setting))
-            wanted[uuid] = (first, setting.tightened(claim.setting))
+            wish = wishes.get(uuid, BoardWish(workload=claim.workload, setting=claim.setting))
+            wishes[uuid] = replace(
+                wish,
+                owners=(*wish.owners, claim.owner),
+                setting=wish.setting.tightened(claim.setting),
+            )
     refused = []
-    for uuid, (claim, _) in list(wanted.items()):
-        strangers = ownership.get(uuid, frozenset()) - members[claim.workload]
+    for uuid, wish in list(wishes.items()):
+        strangers = ownership.get(uuid, frozenset()) - members[wish.workload]
         if strangers and uuid not in declared:
-            del wanted[uuid]
+            del wishes[uuid]
             names = ", ".join(sorted(strangers))
             said = f"{uuid}: is also used by {names}, whom its clock would slow down."
             answer = BoardAnswer(uuid=uuid, outcome=Outcome.REFUSED, sentence=said)
-            refused.append((claim.owner, answer))
-    return {uuid: (claim.owner, setting) for uuid, (claim, setting) in wanted.items()}, refused
+            refused += [(owner, answer) for owner in wish.owners]
+    return wishes, refused

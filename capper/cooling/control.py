@@ -7,7 +7,17 @@ from dataclasses import replace
 
 from capper.api.room_blocks import Cooling
 from capper.cooling.adapter import CoolingAdapter, CoolingError, CoolingTrouble, ManagerReading
-from capper.cooling.looks import CoolingLook, Room, believed, decided, limits_of, supply_of
+from capper.cooling.looks import (
+    CoolingLook,
+    Room,
+    believed,
+    decided,
+    inlets_of,
+    limits_of,
+    supply_of,
+    without,
+)
+from capper.cooling.still import StillInlets
 from capper.decide.cooling import SetPoint, safe_set_point
 from fleet.clock import Clock
 
@@ -32,6 +42,7 @@ class CoolingControl:
         self._spec = cooling
         self._adapter = adapter
         self._clock = clock
+        self._still = StillInlets()
         self._failures: Counter[CoolingTrouble] = Counter()
         self._written: SetPoint | None = None
         self._written_seconds: float | None = None
@@ -65,15 +76,21 @@ class CoolingControl:
     async def step(self, room: Room) -> None:
         """One step."""
         reading, problem = None, ""
+        if room.measure is not None and self._spec.sensor_pointer is None:
+            room = replace(room, supply=await room.measure())
         try:
             reading = await self._adapter.read()
             self._check(reading)
         except CoolingError as error:
             problem = self._failed(error)
         now_seconds = self._clock.epoch_seconds()
+        hanging = self._still.hanging(
+            inlets_of(room),
+            supply_celsius=None if self.look.point is None else self.look.point.followed_celsius,
+        )
         point = decided(
             self._spec,
-            room,
+            without(room, hanging),
             reading,
             self.look.point,
             problem=problem,
@@ -82,7 +99,6 @@ class CoolingControl:
         if room.enforce and self._is_due(point, now_seconds, again=bool(problem)):
             reading, problem = await self._write(point, reading, problem)
         supply = supply_of(room, reading)
-        inlets = [one.inlet.value for one in room.racks.values() if one.inlet is not None]
         self._note(problem)
         self.look = CoolingLook(
             active=True,
@@ -90,7 +106,7 @@ class CoolingControl:
             point=point,
             in_force_celsius=None if reading is None else believed(reading.set_celsius),
             supply_celsius=None if supply is None else supply.value,
-            hottest_celsius=max((one for one in inlets if one is not None), default=None),
+            hottest_celsius=max(inlets_of(room).values(), default=None),
             problem=problem,
             written_seconds=self._written_seconds,
             writes=self._writes,

@@ -1,7 +1,8 @@
 """What cooling control knows of one configuration, and the set-point of one step. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from capper.api.room_blocks import Cooling
 from capper.cooling.adapter import ManagerReading
@@ -22,11 +23,13 @@ class Room:
         racks: By name.
         supply: Measured elsewhere than at the manager; None: nowhere.
         enforce: Whether set-points are written.
+        measure: Asks for the supply in a step; None: nobody is asked.
     """
 
     racks: Mapping[str, Rack]
     supply: Sample | None
     enforce: bool
+    measure: Callable[[], Awaitable[Sample | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +149,24 @@ def decided(
         before=before,
         now_seconds=now_seconds,
     )
+
+
+def inlets_of(room: Room) -> dict[str, float]:
+    """Inlets that are known, by rack."""
+    return {
+        name: one.inlet.value
+        for name, one in room.racks.items()
+        if one.inlet is not None and one.inlet.value is not None
+    }
+
+
+def without(room: Room, hanging: Collection[str]) -> Room:
+    """The room with sensors that hang as unusable."""
+    racks = {
+        name: replace(one, inlet=Sample(math.nan, 0.0)) if name in hanging else one
+        for name, one in room.racks.items()
+    }
+    return replace(room, racks=racks)
 
 
 def supply_of(room: Room, reading: ManagerReading | None) -> Sample | None:

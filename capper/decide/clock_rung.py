@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from capper.decide.allocation import Budget
-from capper.decide.limits import NetRoom, range_of, unkept
+from capper.decide.net_room import NetRoom, range_of, unkept
 from capper.decide.observe import Trust
 from capper.decide.policy import Policy, Rung
 from capper.decide.sight import Sight
@@ -100,9 +100,7 @@ def _gives(one: Workload, hot: set[str]) -> bool:
 
 
 def _is_seen(one: Workload, sights: Mapping[str, Sight]) -> bool:
-    return all(
-        sights[name].view.trust is Trust.USABLE for name in one.shares if name in sights
-    )
+    return all(sights[name].view.trust is Trust.USABLE for name in one.shares if name in sights)
 
 
 def _is_hot(sight: Sight) -> bool:

@@ -86,8 +86,8 @@ def profile_at_clock(
 
     A limit acts in each phase by itself: the board lowers its clock only in the steps that would
     draw more. Decodes are taken to be as slow as at the largest batch, which is limited most: a
-    guard that believes too little refuses a request too many, the other way round it breaks the
-    objective of all. Idle power is left as it is.
+    router that believes a little too little spreads a little too much, the other way round it
+    breaks the objective. Idle power is left as it is.
 
     Args:
         profile: At full clock, without a limit.
@@ -176,9 +176,7 @@ def packed_point(
         max_batch: Of the engine; KV capacity limits it, too.
     """
     there = profile_at_clock(profile, clocks, hertz)
-    return _packed(
-        there, mix, hertz, tpot_limit_seconds=tpot_limit_seconds, max_batch=max_batch
-    )
+    return _packed(there, mix, hertz, tpot_limit_seconds=tpot_limit_seconds, max_batch=max_batch)
 
 
 def packed_tokens_per_joule(profile: Profile, mix: Mix, *, tpot_limit_seconds: float) -> float:

@@ -17,8 +17,6 @@ from capper.decide.rack_room import Heat, PlacementRules, Rack, drawn_watts, tem
 from fleet.thermal import AIR_JOULES_PER_M3_KELVIN, ThermalModel, highest_supply_celsius
 
 _SECONDS_PER_MINUTE = 60.0
-# Tang et al.: a steady state takes 10 to 20 minutes; 300 s closes 95 % of the distance in 15.
-_LAG_SECONDS = 300.0
 # A capper that was away has not watched the room: it goes on as if one turn had passed.
 _LONGEST_TURN_SECONDS = 60.0
 
@@ -37,6 +35,8 @@ class CoolingLimits:
         min_airflow_m3_per_second: Least through the room; with `max_airflow_m3_per_second`.
         max_airflow_m3_per_second: Most, and the safe one; None: air flow is not ours.
         air_rise_celsius: Outlet over inlet at which air flow is set, above 0.
+        lag_seconds: Time constant of inlets behind the supply, above 0. A steady state takes 10 to
+            20 minutes (Tang et al.): 300 s close 95 % of the distance in 15.
     """
 
     min_supply_celsius: float = 15.0
@@ -48,6 +48,7 @@ class CoolingLimits:
     min_airflow_m3_per_second: float = 0.0
     max_airflow_m3_per_second: float | None = None
     air_rise_celsius: float = 12.0
+    lag_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         """Check the order of the limits.
@@ -61,7 +62,7 @@ class CoolingLimits:
                 f"safe_supply_celsius is {self.safe_supply_celsius}, it must lie between "
                 f"{self.min_supply_celsius} and {self.max_supply_celsius}"
             )
-        for name in ("ramp_celsius_per_minute", "air_rise_celsius"):
+        for name in ("ramp_celsius_per_minute", "air_rise_celsius", "lag_seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, it must be a number above 0")
@@ -144,7 +145,7 @@ def next_set_point(
         return safe_set_point(limits, unknown=unknown, before=before, now_seconds=now_seconds)
     supply_celsius, room_celsius, watts = measured
     coldest = min(supply_celsius, present)
-    followed = _followed(before, coldest, now_seconds)
+    followed = _followed(limits, before, coldest, now_seconds)
     target = min(followed, coldest) + room_celsius
     if model is not None:
         expected = highest_supply_celsius(
@@ -165,13 +166,15 @@ def next_set_point(
     )
 
 
-def _followed(before: SetPoint | None, supply_celsius: float, now_seconds: float) -> float:
+def _followed(
+    limits: CoolingLimits, before: SetPoint | None, supply_celsius: float, now_seconds: float
+) -> float:
     """The supply of some minutes ago, as the inlets have it: one time constant."""
     last = None if before is None else before.followed_celsius
     if before is None or last is None:
         return supply_celsius
     seconds = max(0.0, now_seconds - before.set_seconds)
-    return supply_celsius + (last - supply_celsius) * math.exp(-seconds / _LAG_SECONDS)
+    return supply_celsius + (last - supply_celsius) * math.exp(-seconds / limits.lag_seconds)
 
 
 def _measured(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from capper.decide.allocation import Budget, grow, keep
-from capper.decide.limits import NetRoom, range_of, unkept
+from capper.decide.net_room import NetRoom, range_of, unkept
 from capper.decide.state import Band
 from capper.decide.workload import Workload
 
@@ -85,9 +85,7 @@ def fed(
     )
 
 
-def _starved(
-    workloads: Sequence[Workload], limits: Mapping[str, float | None]
-) -> frozenset[str]:
+def _starved(workloads: Sequence[Workload], limits: Mapping[str, float | None]) -> frozenset[str]:
     """Domains whose limits hold boards at work below their knee."""
     return frozenset(
         name

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from capper.decide.placement import PlacementPolicy, Ranking, rank
+from capper.decide.placement import Choice, PlacementPolicy, Ranking, rank
 from capper.decide.rack_room import Feed, PlacementRules, Rack
+from capper.decide.smoothing_hints import PeakBoard, placement_hints, with_replica
 from fleet.thermal import ThermalModel
 
 
@@ -30,12 +31,14 @@ class GatedPod:
         age_seconds: Since it was created.
         watts: What it will draw; None: nobody tells.
         racks: Racks with a node that it may go to; None: not known, any.
+        service: Of which it is a replica, as smoothing names it; None: none that it knows.
     """
 
     key: str
     age_seconds: float
     watts: float | None
     racks: frozenset[str] | None = None
+    service: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +48,14 @@ class GateRules:
     Attributes:
         policy: How racks are ordered.
         gate_seconds: No pod waits longer.
+        rankings: Racks are ranked so often in one turn at most: with a hundred racks and a matrix
+            that takes some 10 ms of a loop that serves requests, too. Who is not looked at waits.
         placement: What is believed and kept free.
     """
 
     policy: PlacementPolicy = PlacementPolicy.HEADROOM
     gate_seconds: float = 30.0
+    rankings: int = 16
     placement: PlacementRules = field(default_factory=PlacementRules)
 
 
@@ -83,12 +89,14 @@ class RoomView:
         feeds: Domains above them.
         model: Heat recirculation; None: not known.
         factors: Heat recirculation factors; None: those of the model.
+        peaks: Weekly peaks of racks and domains; None: nothing is smoothed.
     """
 
     racks: tuple[Rack, ...] = ()
     feeds: Mapping[str, Feed]
     model: ThermalModel | None = None
     factors: Mapping[str, float] | None = None
+    peaks: PeakBoard | None = None
 
     def reserving(self, rack: str, watts: float) -> "RoomView":
         """The same with so many watts more set aside in a rack and all that feeds it."""
@@ -112,11 +120,23 @@ def decide_gates(
     pods: Sequence[GatedPod], room: RoomView, rules: GateRules
 ) -> tuple[GateDecision, ...]:
     """One decision for each pod, the oldest first."""
-    decisions = []
+    decisions, ranked = [], 0
+    full: dict[tuple[float | None, frozenset[str] | None], str] = {}
     for pod in sorted(pods, key=lambda one: (-one.age_seconds, one.key)):
-        decision = _decide(pod, room, rules)
-        if decision.rack is not None:
-            room = room.reserving(decision.rack, decision.watts)
+        alike = (pod.watts, pod.racks)
+        decision = _without_ranking(pod, rules)
+        if decision is None and alike in full:
+            # Reservations only ever take room, so what found none for its like finds none now.
+            decision = GateDecision(key=pod.key, fate=Fate.WAITS, reason=full[alike])
+        elif decision is None and ranked >= rules.rankings:
+            decision = GateDecision(key=pod.key, fate=Fate.WAITS, reason="its turn has not come")
+        elif decision is None:
+            ranked += 1
+            decision = _ranked(pod, room, rules)
+            if decision.rack is None:
+                full[alike] = decision.reason
+            else:
+                room = _with(room, pod, decision.rack, decision.watts)
         decisions.append(decision)
     return tuple(decisions)
 
@@ -144,11 +164,25 @@ def violating(room: RoomView, rules: PlacementRules) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _decide(pod: GatedPod, room: RoomView, rules: GateRules) -> GateDecision:
+def _with(room: RoomView, pod: GatedPod, rack: str, watts: float) -> RoomView:
+    """The room once the pod has its rack."""
+    room = room.reserving(rack, watts)
+    if room.peaks is None or pod.service is None:
+        return room
+    return replace(room, peaks=with_replica(room.peaks, pod.service, rack))
+
+
+def _without_ranking(pod: GatedPod, rules: GateRules) -> GateDecision | None:
+    """A pod that is let go whatever the room is like."""
     if pod.watts is None:
         return _let_go(pod, "nobody tells how many watts it will draw")
     if pod.age_seconds >= rules.gate_seconds:
         return _let_go(pod, f"no rack was found within {rules.gate_seconds:g} s")
+    return None
+
+
+def _ranked(pod: GatedPod, room: RoomView, rules: GateRules) -> GateDecision:
+    assert pod.watts is not None, "such pods are let go"
     ranking = rank(
         rules.policy,
         room.racks,
@@ -162,6 +196,8 @@ def _decide(pod: GatedPod, room: RoomView, rules: GateRules) -> GateDecision:
     if not open_to_it:
         return GateDecision(key=pod.key, fate=Fate.WAITS, reason=_lacking(pod, ranking))
     best = open_to_it[0]
+    if rules.policy is PlacementPolicy.HEADROOM:
+        best = _smoothest(open_to_it, pod, room.peaks)
     avoid = tuple(name for name in violating(room, rules.placement) if name != best.rack)
     return GateDecision(
         key=pod.key,
@@ -171,6 +207,18 @@ def _decide(pod: GatedPod, room: RoomView, rules: GateRules) -> GateDecision:
         watts=pod.watts,
         avoid=avoid,
     )
+
+
+def _smoothest(choices: Sequence[Choice], pod: GatedPod, peaks: PeakBoard | None) -> Choice:
+    """The one where the weekly peaks rise least; the policy's first where that is not known."""
+    if peaks is None or pod.service is None:
+        return choices[0]
+    known = {one.rack: one for one in choices}
+    for hint in placement_hints(peaks, pod.service):
+        if hint.leaf in known:
+            best = known[hint.leaf]
+            return replace(best, reason=f"{hint.reason}; {best.reason}")
+    return choices[0]
 
 
 def _let_go(pod: GatedPod, reason: str) -> GateDecision:

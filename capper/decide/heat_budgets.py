@@ -5,6 +5,7 @@ Formulas and sources: docs/placement.md.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from fleet.thermal import ThermalModel
@@ -147,6 +148,7 @@ def after_poaching(
     }
 
 
+@lru_cache(maxsize=4)  # asked for each pod, and the same for as long as the model is
 def nearness_of(model: ThermalModel) -> dict[tuple[str, str], float]:
     """How near racks are by the air they share: (D_ij + D_ji) / 2 over the largest such mean."""
     rows = model.recirculation_kelvin_per_watt

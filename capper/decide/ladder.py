@@ -8,7 +8,8 @@ from capper.decide.bounds import Room, Step, next_bound, safe_bound, safe_max_of
 from capper.decide.clock_rung import locks_of, relieved, strains_of
 from capper.decide.feeding import Fed, fed
 from capper.decide.giving_way import admitting_band, giving_way
-from capper.decide.limits import NetRoom, net_rooms, step_limits
+from capper.decide.limits import step_limits
+from capper.decide.net_room import NetRoom
 from capper.decide.observe import Trust
 from capper.decide.policy import Policy, Rung
 from capper.decide.sight import Sight
@@ -50,6 +51,7 @@ def climb(
     sights: Mapping[str, Sight],
     limits: Mapping[str, Budget],
     workloads: list[Workload],
+    rooms: Mapping[str, NetRoom],
     *,
     draws: Mapping[str, float],
     now_seconds: float,
@@ -62,7 +64,6 @@ def climb(
     trusts = {ref: max(seen.view.trust for seen in over) for ref, over in touched.items()}
     admitted = {one.ref: admitting_band(one, touched[one.ref]) for one in workloads}
     pacing = policy.pacing
-    rooms = _rooms(policy, sights, limits, workloads)
     strains = strains_of(policy, workloads, now_seconds)
     kept = _without_unneeded(
         keep(workloads, limits), keep(workloads, relieved(limits, workloads, strains)), workloads
@@ -162,17 +163,6 @@ def _without_unneeded(
 
 def _share_a_limit(one: Workload, other: Workload) -> bool:
     return not one.shares.keys().isdisjoint(other.shares)
-
-
-def _rooms(
-    policy: Policy,
-    sights: Mapping[str, Sight],
-    limits: Mapping[str, Budget],
-    workloads: list[Workload],
-) -> dict[str, NetRoom]:
-    if Rung.LIMITS not in policy.rungs:
-        return {}
-    return net_rooms(sights, limits, workloads, policy.limits)
 
 
 def _nets(

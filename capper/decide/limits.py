@@ -10,92 +10,15 @@ add up to more than the cap, in whatever order the orders of a turn are carried 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from capper.decide.allocation import Budget
-from capper.decide.observe import Trust
+from capper.decide.net_room import NetRoom, held_watts, range_of, weight_of
 from capper.decide.policy import LimitRange
-from capper.decide.sight import Sight
 from capper.decide.tuning import Limits
 from capper.decide.workload import Workload
 
 _BISECTIONS = 50
 _WHOLE = 1e-9
 _TIME_ROUNDING_SECONDS = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetRoom:
-    """What the limits in one domain with a cap may add up to.
-
-    Attributes:
-        watts: Cap less margin, reservations and what draws there without a limit.
-        sure: Whether that rests on measurements; else nothing rises there.
-        other_watts: What draws there without a limit by the newest samples; None: not seen.
-    """
-
-    watts: float
-    sure: bool
-    other_watts: float | None = None
-
-
-def range_of(one: Workload) -> LimitRange | None:
-    """Where its limit may lie, in order; None: no limit is set, or its replicas are unknown."""
-    given = one.policy.limit_range
-    if given is None or not one.current:
-        return None
-    highest = max(given.highest_watts, 0.0)
-    return LimitRange(min(max(given.lowest_watts, 0.0), highest), highest)
-
-
-def net_rooms(
-    sights: Mapping[str, Sight],
-    budgets: Mapping[str, Budget],
-    workloads: Sequence[Workload],
-    tuning: Limits,
-) -> dict[str, NetRoom]:
-    """Every capped domain in which something is limited.
-
-    What else draws there is the measured watts of the domain less those of its targets. It counts
-    when it was seen in two turns: boards that have just gone to sleep are in one of the two a
-    little longer than in the other. While a domain is blind its room is the whole cap, so that a
-    cap that falls is still followed, and nothing rises.
-
-    Args:
-        sights: Domains as seen.
-        budgets: What is set aside in those that are measured.
-        workloads: Targets.
-        tuning: Margin.
-    """
-    limited = [one for one in workloads if range_of(one) is not None]
-    rooms = {}
-    for name, sight in sights.items():
-        cap = sight.policy.cap
-        inside = [one for one in limited if one.shares.get(name, 0.0) > 0.0]
-        if cap is None or not inside:
-            continue
-        seen = sight.view.power_trust is Trust.USABLE and all(
-            one.watts > 0.0 or not one.ready for one in inside
-        )
-        claimed = sum(_claimed_watts(one) * one.shares[name] for one in inside)
-        other = max(0.0, (sight.view.newest_watts or 0.0) - claimed) if seen else None
-        before = sight.memory.other_watts
-        counted = 0.0 if other is None else other if before is None else min(other, before)
-        reserved = budgets[name].reserved_watts if name in budgets else 0.0
-        free = cap.watts * (1.0 - tuning.margin_ratio) - reserved
-        rooms[name] = NetRoom(watts=free - counted, sure=seen, other_watts=other)
-    return rooms
-
-
-def unkept(rooms: Mapping[str, NetRoom], workloads: Iterable[Workload]) -> frozenset[str]:
-    """Domains whose cap is below what the boards draw at their lowest limits together."""
-    lowest = dict.fromkeys(rooms, 0.0)
-    for one in workloads:
-        between = range_of(one)
-        if between is not None:
-            for name in one.shares.keys() & lowest.keys():
-                lowest[name] += _weight(one, name) * between.lowest_watts
-    return frozenset(name for name, watts in lowest.items() if watts > rooms[name].watts)
 
 
 def deal(
@@ -112,7 +35,7 @@ def deal(
     limited = [one for one in workloads if one.ref in ranges]
     given = {ref: between.lowest_watts for ref, between in ranges.items()}
     left = {
-        name: room.watts - sum(_weight(one, name) * given[one.ref] for one in limited)
+        name: room.watts - sum(weight_of(one, name) * given[one.ref] for one in limited)
         for name, room in rooms.items()
     }
 
@@ -149,9 +72,10 @@ def step_limits(
     """
     ranges = {one.ref: between for one in workloads if (between := range_of(one)) is not None}
     limited = [one for one in workloads if one.ref in ranges]
-    held = {one.ref: _held(one, ranges[one.ref]) for one in limited}
+    held = {one.ref: held_watts(one, ranges[one.ref]) for one in limited}
     meant = {
-        ref: _stepped(watts, ranges[ref], tuning) for ref, watts in deal(limited, rooms, tuning).items()
+        ref: _stepped(watts, ranges[ref], tuning)
+        for ref, watts in deal(limited, rooms, tuning).items()
     }
     lowered = {ref: min(held[ref], meant[ref]) for ref in held}
     rises = _rises(limited, ranges, rooms, held, meant, tuning)
@@ -166,16 +90,6 @@ def step_limits(
             watts = max(held[ref], _stepped(held[ref] + part * rises[ref], between, tuning))
         after[ref] = None if watts >= between.highest_watts * (1.0 - _WHOLE) else watts
     return after
-
-
-def _claimed_watts(one: Workload) -> float:
-    """What a limited target may draw of the measured watts; its limits stand for it already.
-
-    Replicas that are coming or leaving are not in its own watts: they draw up to their limit.
-    """
-    between = range_of(one)
-    limit = 0.0 if between is None else _held(one, between)
-    return one.watts + ((one.current or 0) - one.ready) * limit
 
 
 def _rises(
@@ -208,22 +122,18 @@ def _part_that_fits(
     """The part of all rises for which there is room beside the limits in force, 0 to 1."""
     part = 1.0
     for name, room in rooms.items():
-        more = sum(_weight(one, name) * rises.get(one.ref, 0.0) for one in limited)
-        free = room.watts - sum(_weight(one, name) * held[one.ref] for one in limited)
+        more = sum(weight_of(one, name) * rises.get(one.ref, 0.0) for one in limited)
+        free = room.rise_watts - sum(weight_of(one, name) * held[one.ref] for one in limited)
         if more > 0.0:
             part = min(part, max(0.0, free) / more)
     return part
 
 
 def _settled(limited: Iterable[Workload], tuning: Limits, now_seconds: float) -> bool:
-    times = (one.memory.limit_seconds for one in limited)
+    """Whether nothing was lowered and nobody sent away just now."""
+    times = [at for one in limited for at in (one.memory.limit_seconds, one.memory.shed_seconds)]
     last = max((at for at in times if at is not None), default=-math.inf)
     return now_seconds - last >= tuning.settle_seconds - _TIME_ROUNDING_SECONDS
-
-
-def _held(one: Workload, between: LimitRange) -> float:
-    held = one.memory.limit_watts
-    return between.highest_watts if held is None else min(held, between.highest_watts)
 
 
 def _stepped(watts: float, between: LimitRange, tuning: Limits) -> float:
@@ -255,7 +165,7 @@ def _raise_evenly(
         for one in group:
             after = max(given[one.ref], watts_at(one.ref, level))
             for name in one.shares.keys() & left.keys():
-                left[name] -= _weight(one, name) * (after - given[one.ref])
+                left[name] -= weight_of(one, name) * (after - given[one.ref])
             given[one.ref] = after
         if level >= 1.0:
             return
@@ -271,7 +181,7 @@ def _level(
     left_watts: float,
 ) -> float:
     """The highest level, 0 to 1, for which a domain has room."""
-    inside = [(_weight(one, name), one.ref) for one in group if one.shares.get(name, 0.0) > 0.0]
+    inside = [(weight_of(one, name), one.ref) for one in group if one.shares.get(name, 0.0) > 0.0]
 
     def fits(level: float) -> bool:
         more = sum(weight * max(0.0, watts_at(ref, level) - given[ref]) for weight, ref in inside)
@@ -284,8 +194,3 @@ def _level(
         middle = 0.5 * (low + high)
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def _weight(one: Workload, name: str) -> float:
-    """How many replicas' watts a domain feeds."""
-    return (one.current or 0) * one.shares.get(name, 0.0)

@@ -11,11 +11,13 @@ from capper.decide.acts import (
     price_action,
     shed_action,
 )
+from capper.decide.allocation import Budget
 from capper.decide.document import no_later_than
 from capper.decide.domains import DomainTree
 from capper.decide.evicting import evictions
 from capper.decide.ladder import Outcome, climb
 from capper.decide.memory import note_writers, put_back
+from capper.decide.net_room import NetRoom, net_rooms, unkept
 from capper.decide.observation import Observation
 from capper.decide.observe import Trust
 from capper.decide.plan import Action, Condition, ConditionType, Plan, SetMaxReplicas
@@ -62,7 +64,8 @@ def decide(
     workloads = _workloads(policy, tree, observation, state, now_seconds)
     sights = look(policy, tree, observation, state, workloads, now_seconds=now_seconds)
     limits = budgets(tree, sights, state, workloads, now_seconds=now_seconds)
-    outcomes = climb(policy, sights, limits, workloads, draws=draws, now_seconds=now_seconds)
+    rooms = _rooms(policy, sights, limits, workloads, now_seconds)
+    outcomes = climb(policy, sights, limits, workloads, rooms, draws=draws, now_seconds=now_seconds)
     prices = {name: _price(policy, tree, name, sights, now_seconds) for name in tree.leaves()}
 
     orphans = _orphans(policy, state)
@@ -80,6 +83,7 @@ def decide(
         conditions=(
             *conditions(policy, tree, sights, outcomes, now_seconds=now_seconds),
             *_unreachable(sights, outcomes, now_seconds),
+            *_beneath(rooms, workloads),
         ),
         domains=tuple(
             domain_decision(sight, prices.get(name, 1.0), limits.get(name), outcomes)
@@ -89,7 +93,10 @@ def decide(
         explanation=explanation(policy, sights, actions),
         state=replace(
             state,
-            domains={name: sight.memory for name, sight in sights.items()},
+            domains={
+                name: rooms[name].memory if name in rooms else sight.memory
+                for name, sight in sights.items()
+            },
             targets={**orphans, **{outcome.workload.ref: outcome.memory for outcome in outcomes}},
             reservations={
                 key: held
@@ -110,6 +117,19 @@ def _workloads(
         memory = note_writers(memory, reading, policy.pacing, now_seconds=now_seconds)
         found.append(view_target(target, reading, memory, tree, policy.freshness))
     return found
+
+
+def _rooms(
+    policy: Policy,
+    sights: Mapping[str, Sight],
+    limits: Mapping[str, Budget],
+    workloads: list[Workload],
+    now_seconds: float,
+) -> dict[str, NetRoom]:
+    """What power limits may add up to; empty where none are set."""
+    if Rung.LIMITS not in policy.rungs:
+        return {}
+    return net_rooms(sights, limits, workloads, policy.limits, now_seconds=now_seconds)
 
 
 def _price(
@@ -170,6 +190,18 @@ def _orphans(policy: Policy, state: State) -> dict[str, TargetState]:
         for ref, memory in state.targets.items()
         if ref not in named and memory.holds_anything
     }
+
+
+def _beneath(rooms: Mapping[str, NetRoom], workloads: list[Workload]) -> list[Condition]:
+    """Domains whose boards draw more than the cap leaves at their lowest limits already."""
+    return [
+        Condition(
+            ConditionType.CAP_UNREACHABLE,
+            f"{name}: its boards at their lowest power limits may draw more than "
+            f"{max(0.0, rooms[name].watts):.0f} W, which the cap leaves them",
+        )
+        for name in sorted(unkept(rooms, workloads))
+    ]
 
 
 def _unreachable(

@@ -89,6 +89,7 @@ class TargetReading:
         ready_replicas: Pods that serve.
         pending_replicas: Pods that are scheduled or waiting and do not draw their watts yet.
         min_replicas: The workload's own minimum.
+        least_bound: Smallest bound that its object can hold; None: any.
         max_replicas: The bound that is in the object now.
         disruption_floor: Ready replicas that a PodDisruptionBudget asks for.
         scale_out_paused: Whether its scale-out is paused now; None when not supported.
@@ -109,6 +110,7 @@ class TargetReading:
     ready_replicas: int | None = None
     pending_replicas: int | None = None
     min_replicas: int | None = None
+    least_bound: int | None = None
     max_replicas: int | None = None
     disruption_floor: int | None = None
     scale_out_paused: bool | None = None

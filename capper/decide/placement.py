@@ -22,7 +22,7 @@ from capper.decide.rack_room import (
     rooms,
     temperature,
 )
-from fleet.thermal import ThermalModel, cooling_watts, highest_supply_celsius
+from fleet.thermal import ThermalModel, cooling_watts, rises_celsius
 
 
 class PlacementPolicy(Enum):
@@ -126,13 +126,9 @@ def rank(
         score = scores.values.get(room.name)
         return (score is None, -(score or 0.0), -room.left_watts, -room.own_left_watts, room.name)
 
+    projection = _Projection(racks, model, rules)
     choices = tuple(
-        _choice(
-            room,
-            policy,
-            scores,
-            projected_cooling_watts(racks, room.name, replica_watts, model, rules),
-        )
+        _choice(room, policy, scores, projection.cooling_watts(room.name, replica_watts))
         for room in sorted(found, key=order)
     )
     return Ranking(choices=choices, excluded=excluded, fallback=scores.fallback)
@@ -149,18 +145,40 @@ def projected_cooling_watts(
 
     None without a model of these racks, or while the watts of one of them are unknown.
     """
-    if model is None or sorted(model.racks) != sorted(one.name for one in racks):
-        return None
-    drawn = {one.name: drawn_watts(one, rules) for one in racks}
-    watts = []
-    for name in model.racks:
-        known = drawn[name]
-        if known is None:
+    return _Projection(racks, model, rules).cooling_watts(rack, replica_watts)
+
+
+class _Projection:
+    """Cooling of one room with one more replica: what is the same for all racks is found once."""
+
+    def __init__(
+        self, racks: Sequence[Rack], model: ThermalModel | None, rules: PlacementRules
+    ) -> None:
+        self._rules = rules
+        self._rises: tuple[float, ...] | None = None
+        if model is None or sorted(model.racks) != sorted(one.name for one in racks):
+            return
+        drawn = {one.name: drawn_watts(one, rules) for one in racks}
+        watts = [known for name in model.racks if (known := drawn[name]) is not None]
+        if len(watts) < len(drawn):
+            return
+        self._watts = math.fsum(watts)
+        self._rises = rises_celsius(model, watts)
+        columns = zip(*model.recirculation_kelvin_per_watt, strict=True)
+        self._columns = dict(zip(model.racks, columns, strict=True))
+
+    def cooling_watts(self, rack: str, replica_watts: float) -> float | None:
+        if self._rises is None:
             return None
-        watts.append(known + (replica_watts if name == rack else 0.0))
-    supply = highest_supply_celsius(model, rack_watts=watts, redline_celsius=rules.redline_celsius)
-    supply = max(rules.min_supply_celsius, min(rules.max_supply_celsius, supply))
-    return cooling_watts(math.fsum(watts), supply_celsius=supply)
+        rules = self._rules
+        column = self._columns.get(rack, (0.0,) * len(self._rises))
+        hottest = max(
+            rise + kelvin * replica_watts for rise, kelvin in zip(self._rises, column, strict=True)
+        )
+        supply = rules.redline_celsius - hottest
+        supply = max(rules.min_supply_celsius, min(rules.max_supply_celsius, supply))
+        more = replica_watts if rack in self._columns else 0.0
+        return cooling_watts(self._watts + more, supply_celsius=supply)
 
 
 def _coolest(racks: Sequence[Rack], found: Sequence[Room], rules: PlacementRules) -> _Scores:

@@ -135,13 +135,12 @@ def rooms(
     known over its limit.
     """
     found, excluded = [], {}
+    spread = _Spread(racks, model, rules)
     for rack in racks:
         own = _left(rack, f"rack {rack.name}", replica_watts, rules)
         lefts = [own, *(_fed(name, feeds, replica_watts, rules) for name in rack.domains)]
         reasons = [one for one in lefts if isinstance(one, str)]
-        reasons += _heat_reasons(rack, rules) or _spread_reasons(
-            rack, racks, replica_watts, model, rules
-        )
+        reasons += _heat_reasons(rack, rules) or spread.reasons(rack.name, replica_watts)
         if reasons:
             excluded[rack.name] = "; ".join(reasons)
         elif not isinstance(own, str):
@@ -184,29 +183,44 @@ def _heat_reasons(rack: Rack, rules: PlacementRules) -> list[str]:
     return []
 
 
-def _spread_reasons(
-    rack: Rack,
-    racks: Sequence[Rack],
-    replica_watts: float,
-    model: ThermalModel | None,
-    rules: PlacementRules,
-) -> list[str]:
-    """Racks whose inlets the replica's heat would bring over their limit."""
-    if model is None or rack.name not in model.racks:
-        return []
-    sender = model.racks.index(rack.name)
-    reasons = []
-    for other in sorted(racks, key=lambda one: one.name):
-        known, celsius = temperature(other.inlet, rules)
-        limit = other.max_inlet_celsius
-        if known is not Heat.KNOWN or limit is None or other.name not in model.racks:
-            continue
-        row = model.recirculation_kelvin_per_watt[model.racks.index(other.name)]
-        after = celsius + row[sender] * replica_watts
-        # One that is over already is no reason to keep away from racks that send it nothing.
-        if after > limit and row[sender] > 0.0:
-            reasons.append(f"its heat would bring rack {other.name} to {after:.1f} C")
-    return reasons
+class _Neighbour(NamedTuple):
+    """A rack with a limit whose inlet is known, and what a watt elsewhere does to it."""
+
+    name: str
+    celsius: float
+    limit_celsius: float
+    kelvin_per_watt: Sequence[float]
+
+
+class _Spread:
+    """Whose inlets a replica's heat would bring over their limit; looked up once for all racks."""
+
+    def __init__(
+        self, racks: Sequence[Rack], model: ThermalModel | None, rules: PlacementRules
+    ) -> None:
+        places = {} if model is None else {name: place for place, name in enumerate(model.racks)}
+        self._places = places
+        self._neighbours = []
+        for one in sorted(racks, key=lambda one: one.name):
+            known, celsius = temperature(one.inlet, rules)
+            limit, place = one.max_inlet_celsius, places.get(one.name)
+            if model is None or place is None or limit is None or known is not Heat.KNOWN:
+                continue
+            row = model.recirculation_kelvin_per_watt[place]
+            self._neighbours.append(_Neighbour(one.name, celsius, limit, row))
+
+    def reasons(self, sender: str, replica_watts: float) -> list[str]:
+        place = self._places.get(sender)
+        if place is None:
+            return []
+        reasons = []
+        for one in self._neighbours:
+            kelvin = one.kelvin_per_watt[place]
+            after = one.celsius + kelvin * replica_watts
+            # One that is over already is no reason to keep away from racks that send it nothing.
+            if after > one.limit_celsius and kelvin > 0.0:
+                reasons.append(f"its heat would bring rack {one.name} to {after:.1f} C")
+        return reasons
 
 
 def _fresh(sample: Sample | None, stale_after_seconds: float) -> float | None:

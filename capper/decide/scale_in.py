@@ -44,12 +44,6 @@ def victims(
     return tuple(pod.name for _, pod in order[: max(0, count)])
 
 
-def excess(rack: Rack, rules: PlacementRules) -> float:
-    """By which part a rack is over its cap or its inlet limit; 0 or less: it is not."""
-    misery = _misery(rack, rules)
-    return 0.0 if misery is None else misery[0]
-
-
 def costs(names: Sequence[str]) -> Mapping[str, int]:
     """The deletion cost of each victim, the first the lowest."""
     return {name: VICTIM_COST - len(names) + number for number, name in enumerate(names, start=1)}

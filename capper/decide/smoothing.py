@@ -6,16 +6,26 @@ round-robin over the node's children. docs/guide/smoothing.md says what is ours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from capper.decide.domains import DomainTree
-from capper.decide.smoothing_scores import added, asynchrony, k_means, peak, top_services, vector
+from capper.decide.smoothing_scores import (
+    added,
+    asynchrony,
+    hulls,
+    k_means,
+    peak,
+    top_services,
+    vector,
+)
 from capper.decide.smoothing_swaps import swapped
 from capper.decide.smoothing_traces import HistoryError, Instance, Traces
 
 TOP_SERVICES = 10
 """Services that vectors are made of."""
+
+_WORKED_STEPS = 168  # hours of a week
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +97,13 @@ def deal(traces: Traces, tree: DomainTree, dealing: Dealing | None = None) -> Sm
     """
     dealing = dealing or Dealing()
     _check_leaves(traces, tree)
+    coarse = _coarse(traces)
     slots = dict(dealing.slots) or slots_of(traces.instances, tree)
     if sum(slots.values()) < len(traces.instances):
         raise HistoryError(
             f"the leaves have {sum(slots.values())} slots for {len(traces.instances)} instances."
         )
-    leaves = _dealt_tree(traces, tree, slots, dealing)
+    leaves = _dealt_tree(coarse, tree, slots, dealing)
     now = {one.name: one.leaf for one in traces.instances}
     before = {name: leaf for name, leaf in now.items() if leaf is not None}
     found_before = tuple(reports(traces.instances, before, tree)) if len(before) == len(now) else ()
@@ -101,12 +112,28 @@ def deal(traces: Traces, tree: DomainTree, dealing: Dealing | None = None) -> Sm
         found = reports(traces.instances, leaves, tree)
         if peaks_watts(found) > peaks_watts(found_before):
             leaves = before
-    leaves = swapped(traces.instances, leaves, tree, most=dealing.most_swaps)
+    found = reports(traces.instances, leaves, tree)
+    better = swapped(coarse.instances, leaves, tree, most=dealing.most_swaps)
+    swapped_found = reports(traces.instances, better, tree)
+    if peaks_watts(swapped_found) < peaks_watts(found):
+        leaves, found = better, swapped_found
     return SmoothingPlan(
         leaves=leaves,
         before=found_before,
-        after=tuple(reports(traces.instances, leaves, tree)),
+        after=tuple(found),
         moved=sum(leaf != now[name] for name, leaf in leaves.items()),
+    )
+
+
+def _coarse(traces: Traces) -> Traces:
+    """The same with hulls for traces: grouping and swapping need no more."""
+    weeks = hulls([one.watts for one in traces.instances], most=_WORKED_STEPS)
+    services = hulls(traces.services.values(), most=_WORKED_STEPS)
+    pairs = zip(traces.instances, weeks, strict=True)
+    return replace(
+        traces,
+        instances=tuple(replace(one, watts=week) for one, week in pairs),
+        services=dict(zip(traces.services, services, strict=True)),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from operator import add
 
 from capper.decide.domains import DomainTree
-from capper.decide.smoothing_scores import added, peak
+from capper.decide.smoothing_scores import added, hulls, peak
 from capper.decide.smoothing_traces import Traces
 
 
@@ -50,15 +50,26 @@ class PeakBoard:
     after: Mapping[str, Mapping[str, float]]
 
 
-def peak_board(traces: Traces, tree: DomainTree) -> PeakBoard:
-    """The board of the instances as they hang now; one that hangs nowhere counts at the root."""
+def peak_board(traces: Traces, tree: DomainTree, *, most_steps: int | None = None) -> PeakBoard:
+    """The board of the instances as they hang now; one that hangs nowhere counts at the root.
+
+    Args:
+        traces: The week.
+        tree: The power tree.
+        most_steps: Work on hulls of this many steps: the nodes' peaks are the same, with one more
+            replica they are never below the true ones.
+    """
     steps = len(next(iter(traces.services.values()), ()))
     below: dict[str, list[Sequence[float]]] = {name: [(0.0,) * steps] for name in tree.domains}
     for one in traces.instances:
         for name in tree.path(one.leaf or tree.root):
             below[name].append(one.watts)
-    weeks = {name: added(parts) for name, parts in below.items()}
-    return board_of(tree, traces.services, weeks)
+    weeks: dict[str, Sequence[float]] = {name: added(parts) for name, parts in below.items()}
+    services = traces.services
+    if most_steps is not None:
+        weeks = dict(zip(weeks, hulls(weeks.values(), most=most_steps), strict=True))
+        services = dict(zip(services, hulls(services.values(), most=most_steps), strict=True))
+    return board_of(tree, services, weeks)
 
 
 def board_of(

@@ -23,6 +23,22 @@ def peak(trace: Trace) -> float:
     return max(trace, default=0.0)
 
 
+def hulls(traces: Iterable[Trace], *, most: int) -> list[tuple[float, ...]]:
+    """Each trace as the maxima of `most` blocks of equal length at most: what work is done on.
+
+    Peaks stay, and a sum of hulls is never below the hull of the sum. Equal objects stay one.
+    """
+    known: dict[int, tuple[float, ...]] = {}
+    found = []
+    for trace in traces:
+        if id(trace) not in known:
+            size = max(1, math.ceil(len(trace) / most))
+            blocks = (trace[at : at + size] for at in range(0, len(trace), size))
+            known[id(trace)] = tuple(max(block) for block in blocks)
+        found.append(known[id(trace)])
+    return found
+
+
 def asynchrony(traces: Sequence[Trace]) -> float:
     """A(M) = sum of the peaks over the peak of the sum.
 

@@ -1,7 +1,8 @@
-"""Swaps of two instances between leaves, for as long as they lower the peaks. Pure.
+"""Swaps of two instances between leaves that lower the peaks. Pure.
 
 Ours, after the dealing: SmoothOperator groups and deals, which leaves what k-means cannot see. A
-swap keeps the number of instances on every leaf.
+swap keeps the number of instances on every leaf. Rounds and tries are bounded, so that a thousand
+instances take seconds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,9 @@ from capper.decide.domains import DomainTree
 from capper.decide.smoothing_scores import added
 from capper.decide.smoothing_traces import Instance
 
-_LEAST_WATTS = 1e-6
+_LEAST_RATIO = 1e-3
+_MOST_TRIES = 20_000
+_MOST_ROUNDS = 5
 
 
 class _Swap(NamedTuple):
@@ -35,10 +38,14 @@ class _Weeks:
         for one in instances:
             for node in tree.path(leaves[one.name]):
                 below.setdefault(node, []).append(one.watts)
+        self.tries = 0
         self._weeks: dict[str, list[float]] = {}
         self._peaks: dict[str, tuple[int, float]] = {}
         for node, weeks in below.items():
             self._set(node, added(weeks))
+        peaks = [watts for _, watts in self._peaks.values()]
+        # Less is not worth another place, and would be sought for ever in the sensors' noise.
+        self._least_watts = _LEAST_RATIO * sum(peaks) / max(1, len(peaks))
 
     def _set(self, node: str, week: list[float]) -> None:
         highest = max(week)
@@ -59,10 +66,11 @@ class _Weeks:
             for node in nodes:
                 step, _ = self._peaks[node]
                 change += into[step] - out[step]
-        return change < -_LEAST_WATTS
+        return change < -self._least_watts
 
     def try_swap(self, swap: _Swap) -> bool:
-        """Do it if the sum of the peaks of all nodes goes down."""
+        """Do it if the sum of the peaks of all nodes goes down by enough."""
+        self.tries += 1
         after: dict[str, list[float]] = {}
         gained = 0.0
         for nodes, out, into in (
@@ -73,7 +81,7 @@ class _Weeks:
             for node in nodes:
                 after[node] = list(map(add, self._weeks[node], difference))
                 gained += self._peaks[node][1] - max(after[node])
-        if gained <= _LEAST_WATTS:
+        if gained <= self._least_watts:
             return False
         for node, week in after.items():
             self._set(node, week)
@@ -93,14 +101,18 @@ def swapped(
     """
     found = dict(leaves)
     weeks = _Weeks(instances, found, tree)
-    left, before = most, most + 1
-    while left and before != left:
+    left = most
+    for _ in range(_MOST_ROUNDS):
         before = left
         for swap in _pairs(instances, found, tree):
-            if left and weeks.may_gain(swap) and weeks.try_swap(swap):
+            if not left or weeks.tries >= _MOST_TRIES:
+                return found
+            if weeks.may_gain(swap) and weeks.try_swap(swap):
                 names = (swap.one.name, swap.other.name)
                 found[names[0]], found[names[1]] = found[names[1]], found[names[0]]
                 left -= 1
+        if left == before:
+            break
     return found
 
 

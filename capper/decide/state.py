@@ -59,7 +59,9 @@ class DomainState:
         braking_since_seconds: Since when it is over the brake's ratio.
         calm_since_seconds: Since when the brake could be let go.
         shed_level: In force (0 nothing, 1 sheddable, 2 all).
-        other_watts: What drew there without a power limit in the last turn; None: not seen.
+        other_watts: What draws there without a power limit, by the newest sample.
+        other_before_watts: The same by the sample before.
+        other_seconds: When the newest was measured.
     """
 
     power: Latches = OPEN
@@ -78,6 +80,8 @@ class DomainState:
     calm_since_seconds: float | None = None
     shed_level: int = 0
     other_watts: float | None = None
+    other_before_watts: float | None = None
+    other_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

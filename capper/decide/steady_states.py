@@ -76,7 +76,7 @@ def _sample(
     rules: SteadyRules,
 ) -> HeatSample | None:
     air = _mean_if_still([supply[time] for time in window], rules.kelvin)
-    if air is None:
+    if air is None or not _CELSIUS[0] < air < _CELSIUS[1]:
         return None
     settled = window[-max(1, len(window) // 4) :]
     powers, celsius = [], []

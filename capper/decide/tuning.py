@@ -144,7 +144,7 @@ class Limits:
     """Board power limits: the net beneath the clocks, kept by the boards themselves.
 
     Attributes:
-        margin_ratio: Part of a cap that limits leave free, for boards that measure themselves wrong.
+        margin_ratio: Part of a cap that limits leave free, where boards measure themselves wrong.
         step_watts: Limits are whole multiples of this, so that noise of a watt moves nothing.
         settle_seconds: Nothing is raised this soon after a limit was changed: what was lowered
             must hold first. An agent reads back what it has set.

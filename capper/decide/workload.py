@@ -180,8 +180,8 @@ def _packed_worth(reading: TargetReading) -> float | None:
 
 
 def _floor(policy: TargetPolicy, reading: TargetReading) -> int:
-    floors = (policy.min_replicas, reading.min_replicas or 0, reading.disruption_floor or 0)
-    return max(0, *floors)
+    told = (reading.min_replicas, reading.least_bound, reading.disruption_floor)
+    return max(0, policy.min_replicas, *(one or 0 for one in told))
 
 
 def _shares(policy: TargetPolicy, reading: TargetReading, tree: DomainTree) -> dict[str, float]:

@@ -37,6 +37,7 @@ TARGET_SERIES: Mapping[str, str] = {
     "output_tokens_per_second": "Of all its replicas.",
     "tokens_per_joule": "Output tokens per joule.",
     "clock_hertz": "Lock that is to be in force.",
+    "limit_watts": "Power limit of a replica that is to be in force.",
     "band": "The worst band of the domains that it touches.",
     "reading_age_seconds": "Of what the API server says of it.",
     "reverts": "Times in a row that another writer undid its bound.",
@@ -97,6 +98,7 @@ def _decided(one: TargetDecision) -> Values:
         "original_max_replicas": one.original_max,
         "replica_watts": one.replica_watts,
         "clock_hertz": one.clock_hertz,
+        "limit_watts": one.limit_watts,
         "band": float(one.band),
     }
 

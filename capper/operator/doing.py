@@ -1,10 +1,19 @@
 """Carrying out what a turn decided, so that a death at any point can be made good."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from capper.actuators.workloads import Trouble, Workload, WorkloadError
 from capper.decide.memory import applied, restore_all
-from capper.decide.plan import Action, Plan, RestoreMaxReplicas, ResumeScaleOut, SetMaxReplicas
+from capper.decide.plan import (
+    Action,
+    PauseScaleOut,
+    Plan,
+    RestoreMaxReplicas,
+    ResumeScaleOut,
+    SetMaxReplicas,
+)
+from capper.decide.state import TargetState
 from capper.decide.tuning import Pacing
 from capper.operator.acting import Actor, event_of, words
 from capper.operator.enrolment import Look
@@ -24,7 +33,8 @@ from capper.operator.status import memory_of
 from capper.operator.timestamps import rfc3339
 from fleet.clock import Clock
 
-_NOT_NOTED = "its bound before could not be noted in the status first, so it is not written"
+_NOT_NOTED = "what was before could not be noted in the status first, so nothing is written"
+_NOTED = (SetMaxReplicas, PauseScaleOut)
 _SHARED = (RestoreMaxReplicas, ResumeScaleOut)
 
 
@@ -47,7 +57,7 @@ class Doing:
         results = []
         for action in actions:
             now_seconds = self._clock.epoch_seconds()
-            if isinstance(action, SetMaxReplicas) and not noted:
+            if isinstance(action, _NOTED) and not noted:
                 result = ActionResult(
                     action=action,
                     outcome=Outcome.FAILED,
@@ -117,10 +127,11 @@ class Doing:
                 echo(action, others, now_seconds=now_seconds)
         return result
 
-    async def _note(self, entry: Entry, found: Look, actions: Iterable[Action]) -> bool:
+    async def _note(self, entry: Entry, found: Look, actions: Sequence[Action]) -> bool:
         """Write down what is there before it is bounded: some objects cannot keep it themselves.
 
-        A bound that somebody else has set since ours is the one to put back from now on.
+        A bound that somebody else has set since ours is the one to put back from now on. A pause
+        is noted as if it were in force: to take back one that is not does nothing.
         """
         news = {
             action.target: workload.present
@@ -129,10 +140,15 @@ class Doing:
             and (workload := found.workloads.get(action.target)) is not None
             and not is_ours(entry, action.target, workload)
         }
-        if all(entry.originals.get(ref) == text for ref, text in news.items()):
+        targets = dict(entry.state.targets)
+        for ref in (one.target for one in actions if isinstance(one, PauseScaleOut)):
+            targets[ref] = replace(targets.get(ref, TargetState()), paused=True)
+        is_known = all(entry.originals.get(ref) == text for ref, text in news.items())
+        if is_known and targets == entry.state.targets:
             return True
         entry.originals.update(news)
-        return await self._journal.write(entry.config, {**entry.status, **memory_of(entry)})
+        meant = replace(entry, state=replace(entry.state, targets=targets))
+        return await self._journal.write(entry.config, {**entry.status, **memory_of(meant)})
 
     def _unshared(
         self, entry: Entry, actions: Iterable[Action], others: Sequence[Entry]

@@ -1,12 +1,13 @@
 """Clocks and limits of a configuration from turn to turn: what it holds, and what does not hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from capper.actuators.workloads import Trouble, WorkloadError
 from capper.clocks.lease import OnExpiry
 from capper.clocks.targets import TargetLock, Terms
+from capper.decide.observation import Observation
 from capper.decide.plan import (
     Condition,
     ConditionType,
@@ -49,6 +50,10 @@ class ClockLocks(Protocol):
 
     async def forget(self, config: str) -> None:
         """Let go of all that a configuration holds."""
+        ...
+
+    def in_force(self, config: str) -> Mapping[str, float]:
+        """Target -> the lowest clock that is acknowledged, hertz; those without a lock are not."""
         ...
 
     def problems(self, config: str) -> tuple[str, ...]:
@@ -96,6 +101,17 @@ async def keep(clocks: ClockLocks | None, entry: Entry, found: Look) -> None:
         net_watts=block.power_limit_watts if block.enabled and entry.enforces else None,
     )
     await clocks.keep(entry.name, _locks(entry, found), terms)
+
+
+def with_clocks(clocks: ClockLocks | None, entry: Entry, seen: Observation) -> Observation:
+    """The observation with the clocks that agents have acknowledged."""
+    held = {} if clocks is None else clocks.in_force(entry.name)
+    if not held:
+        return seen
+    targets = {
+        ref: replace(reading, clock_hertz=held.get(ref)) for ref, reading in seen.targets.items()
+    }
+    return replace(seen, targets=targets)
 
 
 def with_problems(clocks: ClockLocks | None, entry: Entry, plan: Plan) -> Plan:

@@ -6,6 +6,7 @@ from capper.api.grid_status import CarbonStatus, CoolingStatus
 from capper.carbon.looks import CarbonLook
 from capper.cooling.looks import CoolingLook
 from capper.decide.plan import Condition, ConditionType
+from capper.operator.journal import Event
 from capper.operator.timestamps import rfc3339
 
 _SENTENCE = 1024
@@ -24,6 +25,31 @@ def grid_conditions(carbon: CarbonLook, cooling: CoolingLook) -> Iterator[Condit
     for kind, sentence in told.items():
         if sentence:
             yield Condition(kind, sentence.removesuffix("."))
+
+
+def grid_events(
+    before: tuple[CarbonLook, CoolingLook], after: tuple[CarbonLook, CoolingLook]
+) -> Iterator[Event]:
+    """What began or ended between two turns of one configuration; nothing is told twice."""
+    (carbon_before, cooling_before), (carbon, cooling) = before, after
+    if carbon.active and bool(carbon.unknown) != bool(carbon_before.unknown):
+        if carbon.unknown:
+            yield Event("Warning", "CarbonUnknown", carbon.unknown)
+        elif carbon_before.active:
+            yield Event("Normal", "CarbonKnown", "The carbon intensity is known again.")
+    if carbon.active and carbon_before.active and carbon.silent != carbon_before.silent:
+        words = (
+            f"Carbon lowers nothing: {carbon.silent}." if carbon.silent else "Carbon acts again."
+        )
+        yield Event("Normal", "CarbonSilent" if carbon.silent else "CarbonActs", words)
+    doubt, doubt_before = (one.problem or one.unknown for one in (cooling, cooling_before))
+    if cooling.active and bool(doubt) != bool(doubt_before):
+        if doubt:
+            words = f"The safe set-point counts: {doubt.removesuffix('.')}."
+            yield Event("Warning", "CoolingUnsure", words)
+        else:
+            words = "Set-points follow the racks again."
+            yield Event("Normal", "CoolingFollows", words)
 
 
 def carbon_status(look: CarbonLook) -> CarbonStatus | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from capper.actuators.workloads import Trouble
+from capper.advice import Advice
 from capper.carbon.looks import CarbonLook
 from capper.cooling.looks import CoolingLook
 from capper.decide.observation import Observation
@@ -56,6 +57,7 @@ class TurnReport:
         duration_seconds: Of observing, deciding and acting.
         carbon: What carbon said.
         cooling: What cooling control did.
+        advice: What smoothing and vertical autoscaling said.
     """
 
     name: str
@@ -68,6 +70,7 @@ class TurnReport:
     duration_seconds: float = 0.0
     carbon: CarbonLook = field(default_factory=CarbonLook)
     cooling: CoolingLook = field(default_factory=CoolingLook)
+    advice: Advice = field(default_factory=Advice)
 
 
 Listener = Callable[[TurnReport], None]

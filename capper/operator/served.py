@@ -38,6 +38,8 @@ class ServedBounds:
         workload = await self._inner.read(ref)
         if not is_served(workload.written):
             return workload
+        # What is told may be 0, what is written could not.
+        workload = replace(workload, reading=replace(workload.reading, least_bound=None))
         bound, own = self.bounds.get(workload.written), workload.reading.max_replicas
         if bound is not None and not workload.is_ours:
             top = bound if own is None else min(bound, own)

@@ -1,7 +1,8 @@
 """Pods as the decisions take them: what each draws, where it may go, whose it is. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from capper.api.room_blocks import Placement
 from capper.decide.gates import Fate, GateDecision, GatedPod, GateRules, RoomView
@@ -11,8 +12,8 @@ from capper.decide.policy import Mode, Policy
 from capper.operator.report import TurnReport
 from capper.racks.node_fit import Labels, open_racks, racks_of
 from capper.racks.pods import Pod, age_seconds, declared_watts, nodes_to_racks, owner_of, rack_of
-from capper.racks.rebalancing import Candidate
-from capper.racks.template_affinity import Wish
+
+_OWNERS = ("Deployment", "StatefulSet", "LeaderWorkerSet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,34 @@ class Seen:
     def racks(self, placement: Placement) -> dict[str, list[Labels]]:
         """Labels of the nodes of each rack."""
         return racks_of(self.nodes, placement.rack_label)
+
+
+class Candidate(NamedTuple):
+    """A replica of a target.
+
+    Attributes:
+        pod: It.
+        rack: Where it runs.
+        watts: Of one replica; None: unknown.
+        open_racks: Where else it may go.
+    """
+
+    pod: Pod
+    rack: str | None
+    watts: float | None
+    open_racks: frozenset[str]
+
+
+class Wish(NamedTuple):
+    """Where a Deployment's pods should go.
+
+    Attributes:
+        name: Of the Deployment.
+        racks: With room, best first.
+    """
+
+    name: str
+    racks: Sequence[str]
 
 
 def owners_of(policy: Policy, plan: Plan) -> dict[str, TargetDecision]:
@@ -57,10 +86,22 @@ def watts_of(pod: Pod, owners: Mapping[str, TargetDecision], placement: Placemen
     return next((watts for watts in told if watts is not None and watts > 0.0), None)
 
 
+def service_of(pod: Pod, services: Collection[str]) -> str | None:
+    """The service of smoothing that it is a replica of, "Kind/namespace/workload"; None: none."""
+    namespace, name = pod["metadata"]["namespace"], owner_of(pod)
+    named = (f"{kind}/{namespace}/{name}" for kind in _OWNERS)
+    return next((one for one in named if one in services), None)
+
+
 def gated_pods(
-    seen: Seen, report: TurnReport, placement: Placement, *, now_epoch_seconds: float
+    seen: Seen,
+    report: TurnReport,
+    placement: Placement,
+    *,
+    now_epoch_seconds: float,
+    services: Collection[str] = (),
 ) -> list[GatedPod]:
-    """The pods at their gate."""
+    """The pods at their gate; `services` are those that smoothing knows."""
     owners = owners_of(report.policy, report.plan)
     racks = seen.racks(placement)
     return [
@@ -69,14 +110,22 @@ def gated_pods(
             age_seconds=age_seconds(pod, now_epoch_seconds),
             watts=watts_of(pod, owners, placement),
             racks=open_racks(pod, racks),
+            service=service_of(pod, services),
         )
         for pod in seen.gated
     ]
 
 
-def not_in_force(pods: Sequence[GatedPod], why: str) -> list[GateDecision]:
-    """Every gate lifted as it is."""
-    return [GateDecision(key=one.key, fate=Fate.LET_GO, reason=why) for one in pods]
+def not_in_force(decisions: Sequence[GateDecision], why: str) -> tuple[GateDecision, ...]:
+    """Every gate lifted as it is; where it would have gone is said."""
+    return tuple(
+        GateDecision(
+            key=one.key,
+            fate=Fate.LET_GO,
+            reason=why if one.rack is None else f"{why}; it would have gone to rack {one.rack}",
+        )
+        for one in decisions
+    )
 
 
 def why_not_in_force(placement: Placement, mode: Mode, known: bool) -> str:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from capper.api.room_blocks import Placement
 from capper.decide.gates import Fate, GateDecision, GateRules, RoomView, decide_gates, violating
@@ -28,11 +28,18 @@ from capper.racks.looks import RackLook
 from capper.racks.matrix import MatrixInForce
 from capper.racks.metrics import RackMetrics
 from capper.racks.placing import Placing
-from capper.racks.pods import Pod, nodes_to_racks, owner_of, rack_of
+from capper.racks.pods import (
+    Pod,
+    is_of_replica_set,
+    nodes_to_racks,
+    owner_of,
+    rack_of,
+)
 from capper.racks.rebalancing import Rebalancing
 from capper.racks.room import rack_statuses, room_of, rules_of
 from capper.racks.saying import conditions_of
-from capper.racks.sensors import Sensed, Sensors
+from capper.racks.sensed import Sensed
+from capper.racks.sensors import Sensors
 from capper.racks.template_affinity import TemplateAffinity
 from fleet.clock import Clock
 
@@ -93,6 +100,7 @@ class RackConfiguration:
     async def turn(self, task: Task, ledger: Ledger, matrix: MatrixInForce) -> RackLook:
         """Look at the racks, place what is gated, and do what else is asked for."""
         self._seen = task.seen
+        self._sensors.keep(one.rack_id for one in task.entry.config.spec.rack_constraints)
         sensed = await self._sensors.read(task.placement.queries)
         room, doubts = room_of(
             task.entry.config.spec,
@@ -104,12 +112,13 @@ class RackConfiguration:
             matrix=matrix,
         )
         decisions = self._decide(task, room)
+        refused = []
         for pod, decision in decisions:
-            await self._placing.carry_out(task.entry, pod, decision, task.placement)
+            refused += [await self._placing.carry_out(task.entry, pod, decision, task.placement)]
             if decision.rack is not None:
                 room = room.reserving(decision.rack, decision.watts)
         told = await self._further(task, room)
-        problems = (*sensed.problems, *told)
+        problems = (*sensed.problems, *told, *dict.fromkeys(filter(None, refused)))
         self._complain(frozenset({*doubts, *problems, *filter(None, [matrix.problem])}))
         counts = {rack: len(found) for rack, found in task.seen.racks(task.placement).items()}
         self.look = RackLook(
@@ -143,7 +152,11 @@ class RackConfiguration:
         by_node = nodes_to_racks(seen.nodes, placement.rack_label)
         backends = {one.ref: one.backend for one in policy.targets}
         for ref, count in cuts.items():
-            mine = [pod for pod in seen.pods if owner_of(pod) == backends.get(ref)]
+            mine = [
+                pod
+                for pod in seen.pods
+                if owner_of(pod) == backends.get(ref) and is_of_replica_set(pod)
+            ]
             racked = [(pod, rack_of(pod, by_node)) for pod in mine]
             await self._costs.mark(racked, look.room.racks, count, rules)
 
@@ -158,15 +171,25 @@ class RackConfiguration:
         except KubeError as error:
             raise RestoreError(str(error)) from error
         if self._seen is not None:
-            await self._costs.clean(self._seen.pods, frozenset())
+            await self._costs.clean(self._seen.pods, frozenset(), at_once=True)
 
     def _decide(self, task: Task, room: RoomView) -> list[tuple[Pod, GateDecision]]:
         now_seconds = self._clock.epoch_seconds()
-        waiting = gated_pods(task.seen, task.report, task.placement, now_epoch_seconds=now_seconds)
+        peaks = task.entry.advice.peaks
+        waiting = gated_pods(
+            task.seen,
+            task.report,
+            task.placement,
+            now_epoch_seconds=now_seconds,
+            services=() if peaks is None else peaks.services,
+        )
+        room = replace(room, peaks=peaks)
         mode = Mode(task.entry.config.spec.mode)
         known = bool(task.seen.racks(task.placement))
         why = why_not_in_force(task.placement, mode, known=known)
-        decided = not_in_force(waiting, why) if why else decide_gates(waiting, room, task.rules)
+        decided = decide_gates(waiting, room, task.rules)
+        if why:
+            decided = not_in_force(decided, why)
         pods = {pod["metadata"]["uid"]: pod for pod in task.seen.gated}
         return [(pods[one.key], one) for one in decided]
 

@@ -76,12 +76,15 @@ class DeletionCosts:
             written += await self._write(pod, marks)
         return written
 
-    async def clean(self, pods: Iterable[Pod], busy: frozenset[str]) -> int:
+    async def clean(
+        self, pods: Iterable[Pod], busy: frozenset[str], *, at_once: bool = False
+    ) -> int:
         """Put back what was there before, on pods that no cut is planned for any more.
 
         Args:
             pods: Of the namespace.
             busy: Owners of which a cut is under way.
+            at_once: Also within a minute of the last time: the configuration ends.
         """
         left = [
             pod
@@ -91,7 +94,8 @@ class DeletionCosts:
             and owner_of(pod) not in busy
         ]
         now_seconds = self._clock.monotonic_seconds()
-        if not left or now_seconds - self._cleaned_seconds < _BATCH_SECONDS:
+        soon = now_seconds - self._cleaned_seconds < _BATCH_SECONDS
+        if not left or (soon and not at_once):
             return 0
         self._cleaned_seconds = now_seconds
         written = 0

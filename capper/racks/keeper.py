@@ -36,6 +36,7 @@ from telemetry.promql import PrometheusSettings
 
 _log = logging.getLogger(__name__)
 _PERIOD_SECONDS = 1.0
+_LEAST_PERIOD_SECONDS = 0.1  # pods of a busy namespace change all the time
 _BEFORE_ACTING_SECONDS = 2.0
 _PUT_BACK_SECONDS = 20.0
 
@@ -87,7 +88,7 @@ class RackKeeper:
         self._learning: dict[str, Learning] = {}
 
     async def run(self) -> None:
-        """Keep the racks until cancelled; a turn after each change, and each second."""
+        """Keep the racks until cancelled; a turn soon after each change, and each second."""
         try:
             while True:
                 self._sight.changed.clear()
@@ -95,6 +96,7 @@ class RackKeeper:
                     await self.turn()
                 except Exception:  # noqa: BLE001 - supervisor: gates are swept, the next turn comes
                     _log.exception("a turn of rack placement failed")
+                await asyncio.sleep(_LEAST_PERIOD_SECONDS)
                 try:
                     async with asyncio.timeout(_PERIOD_SECONDS):
                         await self._sight.changed.wait()

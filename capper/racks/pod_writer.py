@@ -18,7 +18,16 @@ _REFUSED = range(400, 500)
 
 
 class RefusedError(Exception):
-    """The API server says no, and would again: the pod is gone, or is not what it was."""
+    """The API server says no, and would again: the pod is gone, or is not what it was.
+
+    Attributes:
+        forbidden: It is the right that lacks.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool) -> None:
+        """Say what was refused in one sentence."""
+        super().__init__(message)
+        self.forbidden = forbidden
 
 
 class PodWriter:
@@ -42,7 +51,8 @@ class PodWriter:
             await self._api.merge(POD, namespace, name, fields)
         except KubeError as error:
             if error.code in _REFUSED and error.code != HTTPStatus.TOO_MANY_REQUESTS:
-                raise RefusedError(str(error)) from error
+                forbidden = error.code == HTTPStatus.FORBIDDEN
+                raise RefusedError(str(error), forbidden=forbidden) from error
             raise
 
     async def evict(self, pod: Mapping[str, Any]) -> bool:

@@ -103,6 +103,12 @@ def owner_of(pod: Pod) -> str | None:
     return name.rpartition("-")[0] or name
 
 
+def is_of_replica_set(pod: Pod) -> bool:
+    """Whether deletion costs decide when it goes; a StatefulSet goes by its numbers."""
+    owner = controller_of(pod)
+    return owner is not None and owner[0] == "ReplicaSet"
+
+
 def name_of(pod: Pod) -> tuple[str, str]:
     """Namespace and name."""
     return pod["metadata"]["namespace"], pod["metadata"]["name"]

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from capper.decide.gates import GateRules, RoomView, violating
 from capper.decide.placement import rank
 from capper.decide.rack_room import PlacementRules
 from capper.decide.scale_in import RackedPod, victims
 from capper.kube.api import KubeError
+from capper.racks.candidates import Candidate
 from capper.racks.metrics import RackMetrics
 from capper.racks.pod_writer import PodWriter
 from capper.racks.pods import (
@@ -23,22 +23,6 @@ from fleet.clock import Clock
 
 _log = logging.getLogger(__name__)
 _DWELL_SECONDS = 300.0
-
-
-class Candidate(NamedTuple):
-    """A replica of a target.
-
-    Attributes:
-        pod: It.
-        rack: Where it runs.
-        watts: Of one replica; None: unknown.
-        open_racks: Where else it may go.
-    """
-
-    pod: Pod
-    rack: str | None
-    watts: float | None
-    open_racks: frozenset[str]
 
 
 class Rebalancing:

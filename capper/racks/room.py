@@ -22,7 +22,7 @@ from capper.decide.rack_room import (
 from capper.operator.report import TurnReport
 from capper.racks.matrix import MatrixInForce
 from capper.racks.pods import Reserved
-from capper.racks.sensors import Sensed
+from capper.racks.sensed import Sensed
 
 Believe = Callable[[str, str, Sample | None, float | None], tuple[Sample | None, str]]
 
@@ -76,7 +76,7 @@ def room_of(
     held: dict[str, float] = {}
     for one in reserved:
         held[one.rack] = held.get(one.rack, 0.0) + one.watts
-    doubts: list[str] = list(sensed.doubts)
+    doubts: list[str] = []
     racks, flows = [], {}
     for given in spec.rack_constraints:
         name = given.rack_id

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from capper.api.room_blocks import Placement
 from capper.decide.policy import Mode
 from capper.racks.matrix import MatrixInForce
-from capper.racks.template_affinity import WARNING
+
+_RESTARTS = "each change of a template's affinity starts every pod of that Deployment anew"
 
 Conditions = dict[str, tuple[bool, str, str]]
 
@@ -37,7 +38,7 @@ def conditions_of(
     if doubts:
         found["RackSensorDoubted"] = (True, "RackSensorDoubted", _sentence(doubts))
     if placement.mode == "DeploymentAffinity":
-        found["RestartsPods"] = (True, "DeploymentAffinity", _sentence([WARNING]))
+        found["RestartsPods"] = (True, "DeploymentAffinity", _sentence([_RESTARTS]))
     return found
 
 

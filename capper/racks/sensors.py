@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 from capper.api.room_blocks import RackQueries
 from capper.decide.observation import Sample
@@ -11,39 +11,13 @@ from capper.decide.stillness import Stillness
 from capper.observe.askers import Askers
 from capper.observe.question import UnusableError
 from capper.racks.questions import ROOM, samples, texts
+from capper.racks.sensed import ByRack, Sensed
 from fleet.clock import Clock
 from telemetry.promql import QueryError
 
 _ASK_SECONDS = 10.0
 _CELSIUS = (0.0, 120.0)
 _UNBELIEVED = math.nan
-
-ByRack = Mapping[str, Sample]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensed:
-    """Answers of the sensors; a value that is not believed is NaN, so that it counts as one.
-
-    Attributes:
-        power: Watts by rack, where a query of one's own measures them.
-        inlet: Celsius by rack.
-        outlet: Celsius by rack.
-        airflow: Cubic metres per second by rack.
-        supply: Celsius of the room's air.
-        cooling: Watts that cooling draws.
-        doubts: One sentence for each sensor that is not believed.
-        problems: One sentence for each query that gave no answer.
-    """
-
-    power: ByRack = field(default_factory=dict)
-    inlet: ByRack = field(default_factory=dict)
-    outlet: ByRack = field(default_factory=dict)
-    airflow: ByRack = field(default_factory=dict)
-    supply: Sample | None = None
-    cooling: Sample | None = None
-    doubts: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
 
 
 class Sensors:
@@ -70,6 +44,11 @@ class Sensors:
         later = self._clock.monotonic_seconds() - self._asked_seconds
         return _aged(self._sensed, later)
 
+    def keep(self, racks: Iterable[str]) -> None:
+        """Forget what the sensors of all other racks said."""
+        keys = {(rack, sensor) for rack in racks for sensor in ("inlet", "outlet")}
+        self._stillness.keep(frozenset(keys))
+
     def believed(
         self, rack: str, sensor: str, sample: Sample | None, watts: float | None
     ) -> tuple[Sample | None, str]:
@@ -80,6 +59,9 @@ class Sensors:
         if not (math.isfinite(value) and _CELSIUS[0] < value < _CELSIUS[1]):
             why = f"{told} says {value:.6g} C, which cannot be"
             return sample._replace(value=_UNBELIEVED), why
+        if sensor == "inlet" and value.is_integer():
+            # Of a sensor of whole degrees nobody can tell: recirculation moves inlets by less.
+            return sample, ""
         measured = self._clock.monotonic_seconds() - sample.age_seconds
         if self._stillness.hangs((rack, sensor), value, measured_seconds=measured, watts=watts):
             why = f"{told} says {value:g} C all the time while the rack's power moves: it hangs"

@@ -7,10 +7,11 @@ after an hour when the rack that was chosen is over a limit.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from capper.kube.api import KubeApi, KubeError, NotFoundError
 from capper.kube.kinds import DEPLOYMENT, KSERVE, KubeObject, at, controller_of
+from capper.racks.candidates import Wish
 from capper.racks.marks import AFFINITY_BEFORE, AFFINITY_SET
 from capper.racks.narrowing import narrowed
 from fleet.clock import Clock
@@ -18,20 +19,6 @@ from fleet.clock import Clock
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 3600.0
 _AFFINITY = ("spec", "template", "spec", "affinity")
-
-WARNING = "each change of a template's affinity starts every pod of that Deployment anew"
-
-
-class Wish(NamedTuple):
-    """Where a Deployment's pods should go.
-
-    Attributes:
-        name: Of the Deployment.
-        racks: With room, best first.
-    """
-
-    name: str
-    racks: Sequence[str]
 
 
 class TemplateAffinity:

@@ -31,9 +31,12 @@ class Webhook:
 
     port: int
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Count in `registry`."""
+    def __init__(
+        self, registry: CollectorRegistry, *, reload_seconds: float = _RELOAD_SECONDS
+    ) -> None:
+        """Count in `registry`; look for a renewed certificate every `reload_seconds`."""
         self._registry = registry
+        self._reload_seconds = reload_seconds
         self._reviews = Counter(
             "headrace_webhook_reviews_total",
             "Pods that the webhook was asked about.",
@@ -64,7 +67,9 @@ class Webhook:
         site = web.TCPSite(runner, host, port, ssl_context=context)
         await site.start()
         self.port = runner.addresses[0][1]
-        self._reloading = asyncio.create_task(_reload(context, certificate, key))
+        self._reloading = asyncio.create_task(
+            _reload(context, certificate, key, self._reload_seconds)
+        )
 
     async def stop(self) -> None:
         """Answer what came, and end."""
@@ -102,11 +107,13 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         ) from error
 
 
-async def _reload(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+async def _reload(
+    context: ssl.SSLContext, certificate: Path, key: Path, period_seconds: float
+) -> None:
     """Take a renewed certificate for the next connections: the context serves all of them."""
     seen = await asyncio.to_thread(_fingerprint, certificate, key)
     while True:
-        await asyncio.sleep(_RELOAD_SECONDS)
+        await asyncio.sleep(period_seconds)
         now = await asyncio.to_thread(_fingerprint, certificate, key)
         if now in (seen, None):
             continue

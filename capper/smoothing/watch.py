@@ -11,18 +11,13 @@ from capper.api.smoothing_block import Smoothing
 from capper.decide.domains import DomainTree
 from capper.decide.policy import DomainPolicy
 from capper.decide.smoothing import Dealing, NodeReport, SmoothingPlan, deal, reports
-from capper.decide.smoothing_hints import (
-    Hint,
-    PeakBoard,
-    peak_board,
-    placement_hints,
-    with_replica,
-)
+from capper.decide.smoothing_hints import PeakBoard, peak_board, with_replica
 from capper.decide.smoothing_traces import HistoryError, Traces
 from fleet.clock import Clock
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 600.0
+_BOARD_STEPS = 168  # hours: a new replica is noted in the thread that serves requests
 _NO_PROMETHEUS = "no Prometheus is known: give metrics[].prometheusAddress."
 
 
@@ -88,6 +83,7 @@ class _Source:
     planned: Planned | None = None
     problem: str = ""
     task: asyncio.Task[None] | None = None
+    noted: set[str] = field(default_factory=set)
 
 
 class SmoothingWatch:
@@ -137,28 +133,24 @@ class SmoothingWatch:
         self._looks[name] = found
         return found
 
-    def hints(self, name: str, service: str) -> tuple[Hint, ...]:
-        """Leaves for one more replica of a service, the best first.
+    def board(self, name: str) -> PeakBoard | None:
+        """Weekly peaks of "namespace/name" with the caps of the last look, new replicas included.
 
-        None without a plan, where the service has no trace, and when the plan is older than the
-        history that it rests on.
-
-        Args:
-            name: Of the configuration, "namespace/name".
-            service: "Kind/namespace/workload" of what owns the pod.
+        None without a plan, and when the plan is older than the history that it rests on.
         """
         source, found = self._sources.get(name), self._looks.get(name)
         if source is None or source.planned is None or found is None or found.tree is None:
-            return ()
+            return None
         age_seconds = self._clock.epoch_seconds() - source.planned.made_seconds
         if age_seconds > source.block.history_seconds:
-            return ()
-        return placement_hints(replace(source.planned.board, tree=found.tree), service)
+            return None
+        return replace(source.planned.board, tree=found.tree)
 
-    def placed(self, name: str, service: str, leaf: str) -> None:
-        """Note a new replica, so that the hints for the next one know of it."""
+    def placed(self, name: str, uid: str, service: str, leaf: str) -> None:
+        """Note a new replica, so that the peaks for the next one have it; once for each pod."""
         source = self._sources.get(name)
-        if source is not None and source.planned is not None:
+        if source is not None and source.planned is not None and uid not in source.noted:
+            source.noted.add(uid)
             board = with_replica(source.planned.board, service, leaf)
             source.planned = replace(source.planned, board=board)
 
@@ -198,6 +190,7 @@ class SmoothingWatch:
             source.planned = await asyncio.to_thread(
                 _planned, traces, tree, block, self._clock.epoch_seconds()
             )
+            source.noted.clear()
             source.problem = ""
         except HistoryError as error:
             self._failed(name, source, str(error))
@@ -250,7 +243,7 @@ def _planned(traces: Traces, tree: DomainTree, block: Smoothing, now_seconds: fl
     return Planned(
         traces=traces,
         plan=plan,
-        board=peak_board(traces, tree),
+        board=peak_board(traces, tree, most_steps=_BOARD_STEPS),
         nodes=tuple(reports(hung, below, tree)),
         made_seconds=now_seconds,
     )

@@ -92,7 +92,9 @@ def unsupported(obj: KubeObject) -> list[str]:
     for index, policy in enumerate(_container_policies(obj)):
         place = f"VerticalPodAutoscaler {name}: spec.resourcePolicy.containerPolicies[{index}]"
         for field in ("controlledResources", "minAllowed", "maxAllowed"):
-            others = sorted(set(policy.get(field) or ()) - set(RESOURCES))
+            listed = policy.get(field)
+            named = map(str, listed) if isinstance(listed, list | dict) else ()
+            others = sorted(set(named) - set(RESOURCES))
             if others:
                 found.append(
                     f"{place}.{field}: names {', '.join(others)}; only cpu and memory are"
@@ -102,7 +104,9 @@ def unsupported(obj: KubeObject) -> list[str]:
 
 
 def _container_policies(obj: KubeObject) -> Sequence[KubeObject]:
-    return at(obj, ("spec", "resourcePolicy", "containerPolicies")) or ()
+    """Those that are objects: a file may hold anything."""
+    found = at(obj, ("spec", "resourcePolicy", "containerPolicies"))
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _policies(obj: KubeObject) -> Iterator[tuple[str, frozenset[str]]]:

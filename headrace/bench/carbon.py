@@ -1,7 +1,6 @@
 """`headrace bench carbon`: caps by carbon on several grids, beside equal energy and bounds."""
 
 import argparse
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise BadInputError(f"bench: --jobs must be 1 or more, got {args.jobs}.")
     console, days = Console(), _QUICK_DAYS if args.quick else DAYS
-    started_seconds = time.perf_counter()
     try:
         with (
             workers(args.jobs) as crew,
@@ -40,13 +38,7 @@ def run(args: argparse.Namespace) -> int:
     except ScenarioError as error:
         raise BadInputError(*error.problems) from error
     command = "headrace bench carbon" + (" --quick" if args.quick else "")
-    text = carbon_page(
-        found,
-        shifted,
-        command=command,
-        code=code_sha256(),
-        minutes=(time.perf_counter() - started_seconds) / 60.0,
-    )
+    text = carbon_page(found, shifted, command=command, code=code_sha256())
     console.print(text, markup=False, soft_wrap=True)
     if args.report is not None:
         args.report.write_text(dumps(report_document(found, shifted)), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The page and the JSON of `headrace bench carbon`. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,10 +16,11 @@ from loadtest.study.carbon_study import (
 )
 
 SCHEMA = 1
+_PER_CENT = re.compile(r"(?<=\d)%")
 
 _HEAD = """# Caps by carbon in the simulator
 
-Written by `{command}` in {minutes:.0f} minutes; edit nothing here. Everything is simulated:
+Written by `{command}`; edit nothing here. Everything is simulated:
 [models](models.md) says on what. Scenario `carbon` on each day: 18 requests/s on average over a
 declared day of load, fleet F2, one seed, a day in 24 minutes; load and grid begin at local
 midnight. Grids are hourly averages of 2022, no marginals. Boards only: no hosts, no cooling. Code
@@ -38,12 +40,14 @@ and leaves the cleaner half alone. `budget` allows {budget:.0%} of what is emitt
 
 A cap saves grams because it saves joules. What the hours of the grid add to that is the difference
 to a constant cap that takes the same energy; its grams lie on the line between constant caps that
-were played.{matched} `best` is the most that any cap by the hour could save at that energy: the
-linear program gives each hour any energy between that of the lowest clocks and that of full ones.
-`share` is our part of it.
+were played. `best` is the most that a cap by the hour could save at that energy: the linear program
+gives each hour any energy between what it took under the lowest clocks and at full ones. `share` is
+our part of it. It is above 100 % where hours took less or more than in those two runs: work is
+carried from an hour into the next. Where there is next to nothing to save it says nothing.
 
 {timing}
 
+{matched}
 ## What shifting load could save
 
 Chat answers cannot wait, and nothing here lets them. If a part of the load could, this is the most
@@ -70,13 +74,11 @@ def carbon_page(
     *,
     command: str,
     code: str,
-    minutes: float,
 ) -> str:
     """Markdown."""
     waits = (f"{ratio:.0%} may wait {hours} h" for ratio, hours in WAITS)
-    return _HEAD.format(
+    text = _HEAD.format(
         command=command,
-        minutes=minutes,
         code=code[:12],
         least=LEAST_RATIO,
         budget=BUDGET_RATIO,
@@ -99,6 +101,7 @@ def carbon_page(
         ),
         reading="\n".join(_reading(found)),
     )
+    return _PER_CENT.sub(" %", text)
 
 
 def _name(one: DayFound) -> str:
@@ -160,7 +163,8 @@ def _matched(found: Sequence[DayFound]) -> str:
         return ""
     off = max(abs(constant.joules / way.joules - 1.0) for _, way, constant in pairs)
     return (
-        f" {len(pairs)} of them were searched for the energy of a way and hit it within {off:.1%}."
+        f"Constant caps searched for the energy of a way and played: {len(pairs)}; off by at most"
+        f" {off:.1%}.\n"
     )
 
 

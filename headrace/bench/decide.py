@@ -1,7 +1,7 @@
 """`headrace bench decide`: what one pick and one snapshot cost, by fleet size and policy.
 
-No I/O. A picker is brought to a steady state (each replica carries some requests, every pick is
-answered by the end of an older request), then picks are timed in rounds that take turns between
+No I/O. A picker is brought to a steady state (each replica carries some requests, with every pick
+one of those that run ends, drawn by chance), then picks are timed in rounds that take turns between
 policies, so that a change of the machine's speed hits all alike. Times are CPU time of the process.
 """
 
@@ -10,7 +10,6 @@ import json
 import random
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     costs: list[DecideCost] = []
     snapshots: list[SnapshotCost] = []
     for size in track(sizes, description="fleet sizes", console=console, transient=True):
-        fleet = _fleet(size)
+        fleet = fleet_of(size)
         costs += _decide_costs(fleet)
         snapshots.append(_snapshot_cost(fleet))
     _print(console, costs, snapshots)
@@ -110,7 +109,7 @@ class Steady:
         self._draws = random.Random(_SEED)  # noqa: S311 - a repeatable load, no secret
         self._in_flight = len(list(fleet.replicas())) * _RUNNING_PER_REPLICA
         self._gap_seconds = _REQUEST_SECONDS / self._in_flight
-        self._running: deque[Ticket] = deque()
+        self._running: list[Ticket] = []
         self._now_seconds = 0.0
         self.observe(self.snapshot())
         for _ in range(2 * self._in_flight):
@@ -119,7 +118,7 @@ class Steady:
         self.commit()
 
     def pick(self) -> None:
-        """One request begins and, once the fleet is filled, the oldest ends."""
+        """One request begins and, once the fleet is filled, one ends."""
         self._now_seconds += self._gap_seconds
         prompt_bytes = 16 + int(self._draws.expovariate(1 / _PROMPT_BYTES))
         facts = RequestFacts(model=_MODEL, api=Api.CHAT, prompt_bytes=prompt_bytes)
@@ -128,7 +127,10 @@ class Steady:
             raise TypeError(f"a request was refused in the steady state: {picked.message}")
         self._running.append(picked.ticket)
         if len(self._running) > self._in_flight:
-            self._picker.settle(self._running.popleft(), now_seconds=self._now_seconds)
+            # By chance: if the oldest ended, a replica's would end together, as if it had stalled.
+            index = int(self._draws.random() * len(self._running))
+            self._running[index], self._running[-1] = self._running[-1], self._running[index]
+            self._picker.settle(self._running.pop(), now_seconds=self._now_seconds)
 
     def observe(self, snapshot: FleetSnapshot) -> None:
         """Take in a snapshot."""
@@ -194,7 +196,7 @@ def _microseconds(call: Callable[[], None], count: int) -> float:
     return (time.process_time() - start) / count * _MICROSECONDS
 
 
-def _fleet(size: int) -> Fleet:
+def fleet_of(size: int) -> Fleet:
     """Accelerators in equal parts, as many as fit."""
     backends = []
     for number, accelerator in enumerate(_ACCELERATORS):

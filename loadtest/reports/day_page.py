@@ -91,10 +91,11 @@ def day_page(
         f"Written by `{command}`; edit nothing here. Every figure is simulated.",
         *_what(summary),
         *_reach(targets),
+        *_elsewhere(summary.scenario),
     ]
     for point in summary.points:
         parts += [f"## Every arm, {point.point.label}", *_tables(summary.scenario, point)]
-    parts += [*_plots(figures), *_inputs(summary)]
+    parts += [*_notes(summary.scenario), *_plots(figures), *_inputs(summary)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -134,6 +135,20 @@ def _reach(targets: Sequence[Reached]) -> Iterator[str]:
     if missed:
         yield "What falls short, and why:"
         yield "\n".join(missed)
+
+
+def _elsewhere(scenario: Scenario) -> Iterator[str]:
+    if scenario.reach_elsewhere:
+        yield "Targets that other commands measure, each with its page:"
+        rows = [
+            (
+                one.claim,
+                f"`{one.command}`",
+                f"[{Path(one.page.partition('#')[0]).stem}]({one.page})",
+            )
+            for one in scenario.reach_elsewhere
+        ]
+        yield markdown_table(("target", "command", "page"), rows, texts=3)
 
 
 def _measured(one: Reached) -> str:
@@ -180,6 +195,12 @@ def _cell(
     if not known or len(known) < len(values):
         return UNKNOWN
     return number(merge(known), digits=digits)
+
+
+def _notes(scenario: Scenario) -> Iterator[str]:
+    if scenario.notes:
+        yield "## What the arms can and cannot do"
+        yield "\n".join(f"- {one}" for one in scenario.notes)
 
 
 def _plots(figures: Sequence[str]) -> Iterator[str]:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from loadtest.simulator.arms import arm_plan
 from loadtest.simulator.scenario import Scenario
+from loadtest.study.carbon_files import carbon_sha256
 from loadtest.study.summary import ArmSummary, PointSummary, StudySummary
 
 SCHEMA = 1
@@ -35,17 +37,21 @@ def inputs(summary: StudySummary) -> dict[str, Any]:
         "physics_sha256": summary.physics_sha256,
         "scenario_sha256": scenario_sha256(summary.scenario),
         "code_sha256": summary.code_sha256,
+        "carbon_sha256": carbon_sha256(summary.scenario),
         "warning": summary.source.warning,
     }
 
 
 def scenario_sha256(scenario: Scenario) -> str:
-    """Of all its fields, defaults included, but where its trace lies."""
+    """Of all its fields, defaults included, but where its files lie."""
     return hashlib.sha256(json.dumps(_scenario(scenario), sort_keys=True).encode()).hexdigest()
 
 
 def _scenario(scenario: Scenario) -> dict[str, Any]:
-    return scenario.model_dump(mode="json", exclude={"trace_file", "curve_file"})
+    found = scenario.model_dump(mode="json", exclude={"trace_file", "curve_file"})
+    if scenario.carbon is not None:
+        found["carbon"]["file"] = "/".join(Path(scenario.carbon.file).parts[-2:])
+    return found
 
 
 def dumps(document: dict[str, Any]) -> str:

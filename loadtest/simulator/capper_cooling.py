@@ -29,6 +29,7 @@ class CoolingLoop:
             safe_supply_celsius=room.lowest_supply_celsius,
             redline_celsius=room.recommended_celsius,
             ramp_celsius_per_minute=_RAMP_CELSIUS_PER_MINUTE * view.compression_ratio,
+            lag_seconds=CoolingLimits().lag_seconds / view.compression_ratio,
         )
         self._before = next_set_point(
             limits,

@@ -123,6 +123,7 @@ CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "capper-pods": CapperLoop,
     "capper-prices": lambda: with_rungs(Rung.PRICE),
     "capper-clocks": lambda: with_rungs(Rung.CLOCKS),
+    "capper-limits": lambda: with_rungs(Rung.LIMITS),
     "capper-replicas": lambda: with_rungs(Rung.REPLICAS),
     "clock-loop": ClockLoop,
     "clock-loop+replicas": lambda: Both(ClockLoop(), SleepUnneeded()),
@@ -133,8 +134,14 @@ CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "carbon-gentle": lambda: CarbonLoop(GENTLE_CARBON),
     "cooling": CoolingLoop,
     **{
-        f"{order}-{policy.value.lower()}": partial(PlacedReplicas, policy, stops=order == "stop")
-        for order in ("sleep", "stop")
+        f"sleep-{policy.value.lower()}": partial(PlacedReplicas, policy)
+        for policy in PlacementPolicy
+    },
+    **{
+        # A pod takes minutes to come: more are kept, for longer.
+        f"stop-{policy.value.lower()}": partial(
+            PlacedReplicas, policy, stops=True, spare=3, dwell_seconds=120.0
+        )
         for policy in PlacementPolicy
     },
     "together": Together,
@@ -154,10 +161,11 @@ WHAT: dict[str, str] = {
     "nvml-cap": "static power limits",
     "sleep-unneeded": "replicas outside the plan sleep",
     "eighty-ninety-five": "the original bands at 80 and 95 % of the cap, growth of replicas only",
-    "capper": "prices, clocks, replica bounds and the brake under the cap; replicas sleep",
+    "capper": "prices, power limits, replica bounds and the brake under the cap; replicas sleep",
     "capper-pods": "the same; replicas are pods that end and start",
     "capper-prices": "prices alone under the cap",
     "capper-clocks": "clocks alone under the cap",
+    "capper-limits": "dealt power limits alone under the cap",
     "capper-replicas": "replica bounds alone under the cap",
     "clock-loop": "clocks of the fewest joules per token that carry the load",
     "clock-loop+replicas": "the same, and replicas outside the plan sleep",
@@ -165,7 +173,7 @@ WHAT: dict[str, str] = {
     "carbon-deep": "clocks as low as they go in the dirtier half of the day, free in the other",
     "carbon-constant": "clocks under the mean of the four caps",
     "capper-brake": "refuses requests under the cap, as the only rung",
-    "carbon-gentle": "the same with caps that the load fits under",
+    "carbon-gentle": "clocks under caps by the hour's carbon that the load fits under",
     "cooling": "the warmest supply air that every inlet allows",
     **{
         f"{order}-{policy.value.lower()}": f"what the plan leaves over {order}s, by {policy.value}"

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from router.decide.outcome import PickReason
-from router.decide.policies import Choice, Question
+from router.decide.policies import Choice
+from router.decide.question import Question
 from router.decide.unit import Unit
 
 _QUEUE_WEIGHT, _KV_WEIGHT, _PREFIX_WEIGHT = 2.0, 2.0, 3.0

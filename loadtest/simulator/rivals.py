@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from loadtest.simulator.prefix_scorer import QueueKvPrefix
 from router.decide.outcome import PickReason
-from router.decide.policies import Choice, Policy, Question
+from router.decide.policies import Choice, Policy
+from router.decide.question import Question
 from router.decide.unit import Unit
 
 # Batch at which the lookup table's averages are taken: the middle of what engines run at.

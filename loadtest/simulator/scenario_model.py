@@ -12,6 +12,7 @@ from loadtest.simulator.scenario_sections import (
     CapsSection,
     CarbonSection,
     ControlSection,
+    ElsewhereSection,
     FaultSection,
     NotNegative,
     Positive,
@@ -80,7 +81,9 @@ class Scenario(Section):
     fault_cases: dict[str, FaultList] = pydantic.Field(
         default={"none": ()}, strict=False, min_length=1
     )
+    notes: tuple[str, ...] = pydantic.Field(default=(), strict=False)
     reach: Annotated[tuple[ReachSection, ...], pydantic.Field(strict=False)] = ()
+    reach_elsewhere: Annotated[tuple[ElsewhereSection, ...], pydantic.Field(strict=False)] = ()
     arms: tuple[str, ...] = pydantic.Field(default=DEFAULT_ARMS, strict=False, min_length=1)
 
     def plans(self) -> tuple[BackendPlan, ...]:

@@ -252,6 +252,20 @@ class ReachSection(Section):
     why: str = ""
 
 
+class ElsewhereSection(Section):
+    """A target that another command reports: its page is linked.
+
+    Attributes:
+        claim: As a sentence without full stop.
+        command: That measures it.
+        page: Beside the page that links it.
+    """
+
+    claim: str
+    command: str
+    page: str
+
+
 class ControlSection(Section):
     """Control loops; every arm of the scenario is played with each of them."""
 

@@ -11,6 +11,7 @@ from loadtest.simulator.control import Controller
 from loadtest.simulator.scenario import Point, Scenario
 from loadtest.simulator.scenario_world import world_of
 from loadtest.simulator.simulation import Simulation
+from loadtest.study.carbon_bounds import JOULES_PER_KILOWATT_HOUR
 from loadtest.study.carbon_files import carbon_of
 from loadtest.study.scenario_files import load_scenario
 from loadtest.study.slices import arrivals, source_of
@@ -42,6 +43,13 @@ class Day:
             "forecast_error_ratio": self.forecast_error_ratio,
         }
         return load_scenario(SCENARIO, changes={"carbon": carbon})
+
+    def hourly_grams_per_kilowatt_hour(self) -> tuple[float, ...]:
+        """Of each hour of the day."""
+        scenario = self.scenario()
+        series = carbon_of(scenario)
+        assert series is not None, "the scenario is about carbon"
+        return tuple(series.at(one) for one in edges_of(scenario)[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,15 @@ class Played:
         """How dirty its joules were."""
         return self.grams / self.joules * 1e6
 
+    def on(self, day: Day) -> "Played":
+        """The same run on the grid of another day, for ways that do not look at the grid."""
+        intensity = day.hourly_grams_per_kilowatt_hour()
+        grams = sum(
+            joules / JOULES_PER_KILOWATT_HOUR * grams
+            for joules, grams in zip(self.hourly_joules, intensity, strict=True)
+        )
+        return replace(self, grams=grams, hourly_grams_per_kilowatt_hour=intensity)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRun:
@@ -125,8 +142,7 @@ class DayRun:
             iter(stream),
             seed=self.seed,
         )
-        hour_seconds = scenario.window_seconds / HOURS
-        edges = [scenario.warmup_seconds + hour_seconds * hour for hour in range(HOURS + 1)]
+        edges = edges_of(scenario)
         meter = _HourMeter(edges, on_ratio)
         result = simulation.run(meter)
         accounts = result.accounts
@@ -143,6 +159,12 @@ class DayRun:
                 for before, after in pairwise(edges)
             ),
         )
+
+
+def edges_of(scenario: Scenario) -> list[float]:
+    """Begin and end of each hour of the day, in simulated seconds."""
+    hour_seconds = scenario.window_seconds / HOURS
+    return [scenario.warmup_seconds + hour_seconds * hour for hour in range(HOURS + 1)]
 
 
 class _HourMeter:

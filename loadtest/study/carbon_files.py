@@ -1,6 +1,7 @@
 """Reads the carbon series that a scenario names."""
 
 import csv
+import hashlib
 import math
 from collections.abc import Iterator
 from datetime import datetime
@@ -22,6 +23,14 @@ def carbon_of(scenario: Scenario) -> CarbonSeries | None:
         ScenarioError: The file cannot be used; with file and line.
     """
     return None if scenario.carbon is None else _series(scenario.carbon)
+
+
+def carbon_sha256(scenario: Scenario) -> str | None:
+    """Of the file with the series; None when the scenario names none, or it is gone."""
+    if scenario.carbon is None or not Path(scenario.carbon.file).is_file():
+        return None
+    with Path(scenario.carbon.file).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

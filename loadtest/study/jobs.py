@@ -26,7 +26,8 @@ OnSecond = Callable[[float], None]
 
 # Fields of a scenario that a run does not depend on beyond what its job says.
 _BESIDE_A_RUN = frozenset(
-    {"name", "description", "arms", "loads_requests_per_second", "fault_cases", "reach"}
+    {"name", "description", "arms", "loads_requests_per_second", "fault_cases"}
+    | {"notes", "reach", "reach_elsewhere"}
 )
 # Further ones that the work in a window and the fleet that could do it do not depend on.
 _BESIDE_A_BOUND = _BESIDE_A_RUN | {

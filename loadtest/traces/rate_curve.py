@@ -154,7 +154,8 @@ def _when(start: RatePoint, end: RatePoint, area: float) -> float:
     # The root of slope/2 t^2 + rate t = area, in the form that a slope of 0 does not harm.
     root = (start.requests_per_second**2 + 2.0 * slope * area) ** 0.5
     below = start.requests_per_second + root
-    return min(2.0 * area / below, length) if below > 0 else length
+    # From a rate of 0 on no area takes no time: the very first arrival is due at once.
+    return min(2.0 * area / below, length) if below > 0 else 0.0
 
 
 def _number(path: Path, line: int, column: str, text: str) -> float:

@@ -6,7 +6,7 @@ docs/affinity.md.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
@@ -14,16 +14,14 @@ from router.decide.affinity_adapters import Adapters
 from router.decide.affinity_blocks import BLOCK_TOKENS
 from router.decide.affinity_choice import session_verdict
 from router.decide.affinity_events import EventIndex
-from router.decide.affinity_nearness import NOTHING, Nearness
+from router.decide.affinity_nearby import AdapterLoad, RequestNearby
 from router.decide.affinity_prefix import PrefixIndex
 from router.decide.affinity_sessions import Home, Sessions, SessionVerdict
 from router.decide.affinity_trust import Trust
+from router.decide.demand import Demand
 from router.decide.request_facts import RequestFacts
 from router.decide.settings import DecideSettings
-from router.decide.unit import Demand, Unit
-
-# At least the last token of a prompt is computed, or there would be nothing to sample from.
-_LEAST_COMPUTED_TOKENS = 1.0
+from router.decide.unit import Unit
 
 
 class Affinity:
@@ -111,35 +109,29 @@ class Affinity:
         return self._trust[address].ratio(now_seconds=now_seconds)
 
     def meet(
-        self, facts: RequestFacts, units: Iterable[Unit], demand: Demand, *, now_seconds: float
+        self, facts: RequestFacts, units: Mapping[str, Unit], demand: Demand, *, now_seconds: float
     ) -> Demand:
         """The demand with what it would find on each of `units`, and where its session was."""
         if not self._settings.affinity:
             return demand
         home = self._home(facts, now_seconds=now_seconds)
-        hashes, is_adapter = salted(facts), self.adapters.names(facts.model)
-        if not hashes and home is None and not is_adapter:
+        is_adapter = self.adapters.names(facts.model)
+        hashes = salted(facts)
+        is_told = facts.prompt_tokens is not None and any(self.events.telling())
+        if home is None and not (is_adapter or is_told or self.prefixes.is_anywhere(hashes)):
             return demand
-        near = {}
-        for unit in units:
-            address = unit.address
-            believed_tokens = self._believed(address, facts, hashes, home, demand.prompt_tokens)
-            cached_tokens = believed_tokens and believed_tokens * self.trust_ratio(
-                address, now_seconds=now_seconds
-            )
-            load_seconds = 0.0
-            if is_adapter:
-                load_seconds = self.adapters.load_seconds(
-                    address,
-                    facts.model,
-                    load_seconds=self._settings.adapter_load_seconds,
-                    wait_seconds=demand.mix.output_tokens * unit.backend.objective.tpot_seconds,
-                )
-            if believed_tokens or load_seconds:
-                near[address] = Nearness(cached_tokens, believed_tokens, load_seconds)
-        return demand._replace(
-            near=near or NOTHING, session_home=None if home is None else home.address
+        load = AdapterLoad(self._settings.adapter_load_seconds, demand.mix.output_tokens)
+        near = RequestNearby(
+            self,
+            facts,
+            hashes,
+            home,
+            units,
+            prompt_tokens=demand.prompt_tokens,
+            load=load if is_adapter else None,
+            now_seconds=now_seconds,
         )
+        return demand._replace(near=near, session_home=None if home is None else home.address)
 
     def judge(
         self, demand: Demand, chosen: Unit, home: Unit | None, late: Callable[[Unit], float]
@@ -179,29 +171,6 @@ class Affinity:
         if session is None:
             return None
         return self.sessions.home(facts.model, session, now_seconds=now_seconds)
-
-    def _believed(
-        self,
-        address: str,
-        facts: RequestFacts,
-        hashes: tuple[int, ...],
-        home: Home | None,
-        prompt_tokens: float,
-    ) -> float:
-        """Prompt tokens that the replica has, by all that is known, before trust."""
-        most = max(0.0, prompt_tokens - _LEAST_COMPUTED_TOKENS)
-        blocks = 0
-        if hashes:
-            blocks = self.prefixes.matching_blocks(address, hashes)
-            if facts.prompt_tokens is not None:  # engines tell of token ids only
-                blocks = self.events.matching_blocks(
-                    address, facts.model, facts.prefix_block_hashes, learned=blocks
-                )
-        tokens = blocks * facts.prefix_block_ratio * prompt_tokens
-        if home is not None and home.address == address and (not hashes or blocks >= home.blocks):
-            # The conversation goes on, so the last answer is part of the prompt as well.
-            tokens = max(tokens, home.prompt_tokens + home.answer_tokens)
-        return min(tokens, most)
 
     def _count(self, snapshot: FleetSnapshot, address: str, *, now_seconds: float) -> None:
         queried = snapshot.signal(address, SignalKind.PREFIX_QUERY_TOKENS_TOTAL)

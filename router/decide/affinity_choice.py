@@ -1,10 +1,13 @@
 """Whether going to where a prompt is cached, or an adapter loaded, is worth the joules. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+from router.decide.affinity_nearness import Nearness
 from router.decide.affinity_sessions import SessionVerdict
-from router.decide.pool import Group, Pool
-from router.decide.unit import Demand, Unit
+from router.decide.demand import Demand
+from router.decide.pool import Pool
+from router.decide.request_joules import decode_share_joules, marginal_joules, prompt_joules
+from router.decide.unit import Unit
 
 
 def nearest(default: Unit, pool: Pool, demand: Demand, passes: Callable[[Unit], bool]) -> Unit:
@@ -20,30 +23,25 @@ def nearest(default: Unit, pool: Pool, demand: Demand, passes: Callable[[Unit], 
         demand: The request.
         passes: Whether a replica may be picked and keeps the objective.
     """
-    if not demand.near:
+    if demand.near is None:
         return default
+    here = demand.at(default.address)
     best, fewest_joules = default, float("inf")
-    for group in pool.groups:
+    for group, unit in pool.ranking().in_groups({*demand.near.beyond(here), default.address}):
+        if unit is not default and not _is_nearer(demand.at(unit.address), here):
+            continue
         planned_joules = group.price_ratio * group.decode_joules_per_token * demand.output_tokens
-        for unit in _nearer(group, demand, default):
-            decode_joules = max(planned_joules, unit.decode_share_joules(demand))
-            joules = decode_joules + unit.prompt_joules(demand)
-            if joules < fewest_joules and (unit is default or passes(unit)):
-                best, fewest_joules = unit, joules
+        joules = max(planned_joules, decode_share_joules(unit, demand)) + prompt_joules(
+            unit, demand
+        )
+        if joules < fewest_joules and (unit is default or passes(unit)):
+            best, fewest_joules = unit, joules
     return best
 
 
-def _nearer(group: Group, demand: Demand, default: Unit) -> Iterator[Unit]:
-    """Members with more of the prompt than `default`, or with less to load; and itself."""
-    here = demand.at(default.address)
-    for unit in group.units:
-        there = demand.at(unit.address)
-        if (
-            unit is default
-            or there.cached_tokens > here.cached_tokens
-            or there.load_seconds < here.load_seconds
-        ):
-            yield unit
+def _is_nearer(there: Nearness, here: Nearness) -> bool:
+    """Whether there is more of the prompt, or less to load."""
+    return there.cached_tokens > here.cached_tokens or there.load_seconds < here.load_seconds
 
 
 def stays(home: Unit, default: Unit, pool: Pool, demand: Demand) -> bool:
@@ -54,7 +52,7 @@ def stays(home: Unit, default: Unit, pool: Pool, demand: Demand) -> bool:
     """
     if home.address in pool.committed or default.address not in pool.committed:
         return True
-    return home.marginal_joules(demand) <= default.marginal_joules(demand)
+    return marginal_joules(home, demand) <= marginal_joules(default, demand)
 
 
 def session_verdict(

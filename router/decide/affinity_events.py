@@ -6,7 +6,7 @@ prompts are compared with is our own hash of the same ids. Prompts in text canno
 without the model's tokenizer and template: for those the learned index stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from router.decide.affinity_blocks import TOKENS_PER_STEP, token_steps
@@ -169,6 +169,10 @@ class EventIndex:
         engine = self._engines.get(address)
         if engine is not None:
             engine.apply(event)
+
+    def telling(self) -> Iterable[str]:
+        """Engines of which something is known."""
+        return self._engines.keys()
 
     def matching_blocks(
         self, address: str, model: str, hashes: Sequence[int], *, learned: int

@@ -1,8 +1,7 @@
 """What a request finds on one replica that it would not find on another."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 
 class Nearness(NamedTuple):
@@ -20,4 +19,15 @@ class Nearness(NamedTuple):
 
 
 NOWHERE = Nearness()
-NOTHING: Mapping[str, Nearness] = MappingProxyType({})
+
+
+class Nearby(Protocol):
+    """Of one request to every replica, looked up where it is asked for."""
+
+    def at(self, address: str) -> Nearness:
+        """To one replica."""
+        ...
+
+    def beyond(self, here: Nearness) -> Iterable[str]:
+        """Addresses among which are all that have more of the prompt, or less to load."""
+        ...

@@ -41,6 +41,8 @@ class Trust:
 
     def ratio(self, *, now_seconds: float) -> float:
         """By what predictions are multiplied, from 0 to 1; 1 while the engine does not tell."""
+        if self._totals is None:  # nothing was ever counted
+            return 1.0
         queried = self._queried.read(now_seconds=now_seconds)
         if queried <= 0.0:
             return 1.0

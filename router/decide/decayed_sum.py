@@ -1,6 +1,7 @@
 """Exponential moving windows, the only memory that estimates of traffic need."""
 
 import math
+from collections.abc import Sequence
 
 
 class DecayedSum:
@@ -21,7 +22,9 @@ class DecayedSum:
 
     def read(self, *, now_seconds: float) -> float:
         """The faded sum."""
-        elapsed_seconds = max(0.0, now_seconds - self._at_seconds)
+        elapsed_seconds = now_seconds - self._at_seconds
+        if elapsed_seconds <= 0.0:
+            return self._value
         return self._value * math.exp(-elapsed_seconds / self.window_seconds)
 
     def per_second(self, *, now_seconds: float) -> float:
@@ -36,3 +39,29 @@ class DecayedSum:
         self._value = rate * window_seconds
         self._at_seconds = max(now_seconds, self._at_seconds)
         self.window_seconds = window_seconds
+
+
+class DecayedSums:
+    """Several sums that are added to together, and so fade together at the cost of one."""
+
+    __slots__ = ("_at_seconds", "_values", "window_seconds")
+
+    def __init__(self, window_seconds: float, count: int) -> None:
+        """Start `count` sums at zero."""
+        self._values: Sequence[float] = (0.0,) * count
+        self._at_seconds = 0.0
+        self.window_seconds = window_seconds
+
+    def add(self, *amounts: float, now_seconds: float) -> None:
+        """Fade what is there, then add one amount to each."""
+        faded = self.read(now_seconds=now_seconds)
+        self._values = [value + amount for value, amount in zip(faded, amounts, strict=True)]
+        self._at_seconds = max(now_seconds, self._at_seconds)
+
+    def read(self, *, now_seconds: float) -> Sequence[float]:
+        """The faded sums."""
+        elapsed_seconds = now_seconds - self._at_seconds
+        if elapsed_seconds <= 0.0:
+            return self._values
+        fade = math.exp(-elapsed_seconds / self.window_seconds)
+        return [value * fade for value in self._values]

@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from router.decide.policies import Choice, Question
+from router.decide.guard import predict
+from router.decide.policies import Choice
+from router.decide.question import Question
+from router.decide.request_joules import marginal_joules
 from router.decide.unit import Unit
 
 
@@ -78,8 +81,11 @@ def explain(question: Question, choice: Choice, *, policy: str) -> Explanation:
 def _view(
     unit: Unit, question: Question, choice: Choice, merit_joules: float | None
 ) -> CandidateView:
-    prediction = unit.predict(
-        question.demand, kv_limit_ratio=question.kv_limit_ratio, now_seconds=question.now_seconds
+    prediction = predict(
+        unit,
+        question.demand,
+        kv_limit_ratio=question.kv_limit_ratio,
+        now_seconds=question.now_seconds,
     )
     committed = unit.address in question.pool.committed
     if unit is choice.unit:
@@ -104,7 +110,7 @@ def _view(
         committed=committed,
         running=unit.running,
         merit_joules=merit_joules,
-        marginal_joules=unit.marginal_joules(question.demand),
+        marginal_joules=marginal_joules(unit, question.demand),
         predicted_tpot_seconds=prediction.tpot_seconds,
         predicted_ttft_seconds=prediction.ttft_seconds,
         predicted_kv_ratio=prediction.kv_ratio,

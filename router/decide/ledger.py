@@ -21,16 +21,28 @@ class Account:
     """The own requests in flight on one replica.
 
     Attributes:
+        address: The replica's.
         running: Requests entered and not settled.
         resident_tokens: KV tokens they hold on average over their lives (prompt + half the answer).
         prefill_free_seconds: Monotonic time at which the prompts entered so far will be computed:
             a fluid queue that grows by each prompt's prefill time and drains with the clock.
     """
 
-    __slots__ = ("_marks", "prefill_free_seconds", "resident_tokens", "running")
+    __slots__ = (
+        "_changed",
+        "_is_noted",
+        "_marks",
+        "address",
+        "prefill_free_seconds",
+        "resident_tokens",
+        "running",
+    )
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, address: str = "", changed: "list[Account] | None" = None) -> None:
+        """Start empty; every change is noted in `changed`, once until somebody looks."""
+        self.address = address
+        self._changed = [] if changed is None else changed
+        self._is_noted = False
         self.running = 0
         self.resident_tokens = 0.0
         self.prefill_free_seconds = 0.0
@@ -67,6 +79,13 @@ class Account:
         horizon_seconds = now_seconds - keep_seconds
         while len(marks) > 1 and marks[1].at_seconds <= horizon_seconds:
             marks.popleft()
+        if not self._is_noted:
+            self._is_noted = True
+            self._changed.append(self)
+
+    def look(self) -> None:
+        """The changes so far are known; the next one is noted again."""
+        self._is_noted = False
 
 
 class Ticket:
@@ -108,11 +127,19 @@ class Ledger:
         listener: Told of entries, when there is one.
     """
 
-    __slots__ = ("_accounts", "_keep_seconds", "entered_total", "listener", "settled_total")
+    __slots__ = (
+        "_accounts",
+        "_changed",
+        "_keep_seconds",
+        "entered_total",
+        "listener",
+        "settled_total",
+    )
 
     def __init__(self, *, keep_seconds: float = 30.0) -> None:
         """Remember each account's past for `keep_seconds`: longer than a fresh scrape is old."""
         self._accounts: dict[str, Account] = {}
+        self._changed: list[Account] = []
         self._keep_seconds = keep_seconds
         self.listener: LedgerListener | None = None
         self.entered_total = 0
@@ -122,7 +149,7 @@ class Ledger:
         """The account of a replica, opened when first asked for."""
         account = self._accounts.get(address)
         if account is None:
-            account = self._accounts[address] = Account()
+            account = self._accounts[address] = Account(address, self._changed)
         return account
 
     def enter(
@@ -198,6 +225,16 @@ class Ledger:
         for address in [a for a in self._accounts if a not in addresses]:
             if not self._accounts[address].running:
                 del self._accounts[address]
+
+    def changed(self) -> list[str]:
+        """Addresses whose accounts have changed since this was last asked, each once."""
+        if not self._changed:
+            return []
+        addresses = [account.address for account in self._changed]
+        for account in self._changed:
+            account.look()
+        self._changed.clear()
+        return addresses
 
     def running(self) -> int:
         """Own requests in flight over all replicas."""

@@ -12,22 +12,26 @@ from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
 from router.decide import rejections
 from router.decide.affinity import Affinity
-from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
+from router.decide.commitment import Commitment
+from router.decide.commitments import Commitments
+from router.decide.demand import Demand, admits
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
 from router.decide.foreign_load import ForeignLoad
+from router.decide.guard import prefill_seconds, send_prompt
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
 from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection
 from router.decide.outliers import Outliers
-from router.decide.policies import POLICIES, Choice, Policy, Question, least_request
-from router.decide.pool import Pool, build_groups
+from router.decide.policies import POLICIES, Choice, Policy, least_request
+from router.decide.question import Question
 from router.decide.request_facts import RequestFacts, RequestHints
-from router.decide.room import all_full, refused
+from router.decide.request_joules import marginal_joules
+from router.decide.room import all_full
+from router.decide.roster import Roster
 from router.decide.settings import DecideSettings
-from router.decide.shares import take_shares
 from router.decide.stalls import Stalls
-from router.decide.unit import Demand, Unit, admits
+from router.decide.unit import Unit
 from router.decide.workload import Workload
 
 
@@ -59,13 +63,10 @@ class Picker:
         """
         self._settings = settings
         self._policy = POLICIES[settings.policy] if policy is None else policy
-        self._fleet: Fleet | None = None
-        self._prices = PriceBoard()
-        self._units: dict[str, Unit] = {}
-        self._pools: dict[str, Pool] = {}
-        self._commitments: dict[str, Commitment] = {}
         self._sequence: dict[str, int] = {}
+        self._commitments = Commitments(settings)
         self.ledger = Ledger()
+        self._roster = Roster(settings, self.ledger)
         self.workload = Workload(settings)
         self.learner = Learner()
         self.outliers = Outliers()
@@ -80,54 +81,24 @@ class Picker:
 
     def observe(self, snapshot: FleetSnapshot, prices: PriceBoard, *, now_seconds: float) -> None:
         """Take in a published snapshot: corrected loads, prices, counters, operating points."""
-        if snapshot.fleet is not self._fleet:
+        if snapshot.fleet is not self._roster.fleet:
             self._adopt(snapshot.fleet)
-        self._prices = prices
         self.stalls.observe(snapshot, now_seconds=now_seconds)
         self.workload.observe(snapshot, now_seconds=now_seconds)
         self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
         mixes = self._mixes(now_seconds=now_seconds)
-        for unit in self._units.values():
-            unit.profile = self.learner.profile(unit.backend)
-            unit.price_ratio = prices.ratio(unit.replica.domain, now_seconds=now_seconds)
-            unit.observe(
-                snapshot.of(unit.address),
-                self._settings.freshness,
-                mixes[unit.replica.models[0]],
-                burst_life_ratio=self._settings.burst_life_ratio,
-                now_seconds=now_seconds,
-            )
+        self._roster.observe(snapshot, prices, self.learner, mixes, now_seconds=now_seconds)
         self.affinity.observe(
-            snapshot, self._units.values(), self._settings.freshness, now_seconds=now_seconds
+            snapshot, self.units(), self._settings.freshness, now_seconds=now_seconds
         )
-        self._others.observe(self._pools.values(), now_seconds=now_seconds)
+        self._others.observe(self._roster.pools.values(), now_seconds=now_seconds)
         self._regroup(mixes)
 
     def commit(self, *, now_seconds: float) -> None:
-        """Choose anew which replicas are to carry each model's load; about once a second.
-
-        Models with the fewest replicas choose first, and what they take of a shared replica is
-        not there for the others.
-        """
-        used: dict[str, float] = {}
-        for model in sorted(self._pools, key=lambda name: (len(self._pools[name].units), name)):
-            pool, workload = self._pools[model], self.workload.of(model)
-            fleet_ratio = self._others.ratio(model, now_seconds=now_seconds)
-            previous = self._commitments.get(model, Commitment())
-            commitment = commit(
-                self._lots(pool, used, now_seconds),
-                previous,
-                self._commitment_policy(),
-                requests_per_second=max(
-                    fleet_ratio * workload.requests_per_second(now_seconds=now_seconds),
-                    1.0 / self._settings.rate_window_seconds,
-                ),
-                swing_ratio=workload.swing.sample(now_seconds=now_seconds),
-                now_seconds=now_seconds,
-            )
-            self._commitments[model] = commitment
-            pool.committed = commitment.addresses
-            take_shares(pool, commitment, used)
+        """Choose anew which replicas are to carry each model's load; about once a second."""
+        self._commitments.choose(
+            self._roster.pools, self.workload, self._others, now_seconds=now_seconds
+        )
 
     def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
         """Choose a replica and enter the request in the ledger, or refuse.
@@ -158,7 +129,7 @@ class Picker:
         avoided = self.outliers.avoided(now_seconds=now_seconds)
         admitted = [
             unit
-            for unit in self._units.values()
+            for unit in self._roster.units.values()
             if unit.healthy and admits(hints.subset, unit.address)
         ]
         if not admitted:
@@ -174,9 +145,9 @@ class Picker:
             if endpoint == address:
                 self.outliers.served(address)
                 break
-            if endpoint in self._units:
+            if endpoint in self._roster.units:
                 self.outliers.skipped(endpoint, now_seconds=now_seconds)
-        if address in self._units:
+        if address in self._roster.units:
             before = pick.ticket.address
             self.ledger.move(pick.ticket, address, now_seconds=now_seconds)
             self.stalls.move(pick.ticket, before, now_seconds=now_seconds)
@@ -190,21 +161,21 @@ class Picker:
 
     def requests_per_second(self, model: str) -> float:
         """What the model's healthy replicas carry at their operating points."""
-        pool = self._pools.get(model)
+        pool = self._roster.pools.get(model)
         groups = () if pool is None else pool.groups
         return sum(len(it.units) * it.capacity_requests_per_second for it in groups)
 
     def models(self) -> tuple[str, ...]:
         """Names of all served models, sorted."""
-        return tuple(sorted(self._pools))
+        return tuple(sorted(self._roster.pools))
 
     def commitments(self) -> dict[str, Commitment]:
         """The set in force for each model, with its reasons."""
-        return dict(self._commitments)
+        return dict(self._commitments.by_model)
 
     def units(self) -> tuple[Unit, ...]:
         """All units, in declaration order."""
-        return tuple(self._units.values())
+        return tuple(self._roster.units.values())
 
     def explain(self, facts: RequestFacts, *, now_seconds: float) -> Explanation | Rejection:
         """Say where a request would go now, and why not elsewhere; records nothing."""
@@ -216,63 +187,41 @@ class Picker:
     # Inside
 
     def _adopt(self, fleet: Fleet) -> None:
-        """Build units and pools for a topology, keeping the accounts of replicas that stay."""
-        self._fleet = fleet
-        self._units = {
-            replica.address: Unit(
-                replica=replica,
-                backend=backend,
-                account=self.ledger.account(replica.address),
-                profile=self.learner.profile(backend),
-            )
-            for backend in fleet.backends
-            for replica in backend.replicas
-        }
-        self.ledger.keep_only(frozenset(self._units))
-        self.outliers.keep_only(frozenset(self._units))
-        self.stalls.keep_only(frozenset(self._units))
-        self.affinity.keep_only(frozenset(self._units), fleet.models())
-        self._pools = {
-            model: Pool(
-                model=model,
-                units=[unit for unit in self._units.values() if model in unit.replica.models],
-            )
-            for model in fleet.models()
-        }
+        self._roster.adopt(fleet, self.learner)
+        addresses = frozenset(self._roster.units)
+        self.outliers.keep_only(addresses)
+        self.stalls.keep_only(addresses)
+        self.affinity.keep_only(addresses, fleet.models())
         self._others.keep_only(fleet.models())
-        for kept in (self._commitments, self._sequence):
-            for model in set(kept) - set(self._pools):
-                del kept[model]
-        for model, pool in self._pools.items():
-            pool.committed = self._commitments.get(model, Commitment()).addresses
+        self._commitments.keep_only(fleet.models())
+        for model in set(self._sequence) - set(fleet.models()):
+            del self._sequence[model]
+        for model, pool in self._roster.pools.items():
+            pool.committed = self._commitments.of(model).addresses
         self._regroup(self._mixes(now_seconds=0.0))
 
     def _mixes(self, *, now_seconds: float) -> dict[str, Mix]:
         """The present mean request of every served model."""
         return {
-            model: self.workload.of(model).mix(now_seconds=now_seconds) for model in self._pools
+            model: self.workload.of(model).mix(now_seconds=now_seconds)
+            for model in self._roster.pools
         }
 
     def _regroup(self, mixes: dict[str, Mix]) -> None:
         self._fallbacks.forget()
-        for model, pool in self._pools.items():
-            pool.groups = build_groups(
-                self.stalls.spare(pool.units),
-                mixes[model],
-                self._settings.swing_deviations,
-                previous=pool.groups,
-            )
+        self._roster.regroup(mixes, self.stalls.spare)
 
     def question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
     ) -> Question | Rejection:
         """The candidates of a request, or why there are none; records nothing."""
-        pool = self._pools.get(facts.model)
+        pool = self._roster.pools.get(facts.model)
         retry_after_seconds = self._settings.retry_after_seconds
         if pool is None and facts.model in self.known_models:
             return rejections.no_replica(facts.model, retry_after_seconds)
         if pool is None:
             return rejections.model_not_found(facts.model)
+        self._roster.follow()
         demand, eligible = pool.admit(self.demand(facts, now_seconds))
         if not eligible:
             if demand.refused and pool.eligible(demand._replace(refused=frozenset())):
@@ -281,7 +230,7 @@ class Picker:
         return Question(
             pool=pool,
             eligible=eligible,
-            demand=self.affinity.meet(facts, eligible, demand, now_seconds=now_seconds),
+            demand=self.affinity.meet(facts, self._roster.units, demand, now_seconds=now_seconds),
             kv_limit_ratio=self._settings.kv_limit_ratio,
             now_seconds=now_seconds,
             draw=draw,
@@ -305,11 +254,8 @@ class Picker:
             tpot_objective_seconds=facts.hints.tpot_seconds,
             sheddable=facts.hints.priority < 0,
             subset=facts.hints.subset,
-            refused=refused(
-                self._units.values(),
-                self._prices,
-                sheddable=facts.hints.priority < 0,
-                now_seconds=now_seconds,
+            refused=self._roster.refused(
+                sheddable=facts.hints.priority < 0, now_seconds=now_seconds
             ),
             avoided=self.outliers.avoided(now_seconds=now_seconds),
             stalled=self.stalls.addresses,
@@ -318,18 +264,18 @@ class Picker:
 
     def _record(self, facts: RequestFacts, choice: Choice, question: Question) -> Pick:
         unit, demand, now_seconds = choice.unit, question.demand, question.now_seconds
-        joules, session = unit.marginal_joules(demand) / unit.price_ratio, None
+        joules, session = marginal_joules(unit, demand) / unit.price_ratio, None
         if facts.hints.session is not None:
             session = self.affinity.judge(demand, unit, question.home(), question.lateness)
         counterfactual = _counterfactual(question, unit, joules)
         ticket = self.ledger.enter(
             unit.address,
             resident_tokens=demand.resident_tokens,
-            prefill_seconds=unit.fleet_ratio * unit.prefill_seconds(demand),
+            prefill_seconds=unit.fleet_ratio * prefill_seconds(unit, demand),
             now_seconds=now_seconds,
         )
         self.stalls.enter(ticket, demand, unit, now_seconds=now_seconds)
-        unit.send_prompt(demand, now_seconds=now_seconds)
+        send_prompt(unit, demand, now_seconds=now_seconds)
         self.workload.of(facts.model).arrive(
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
         )
@@ -352,44 +298,10 @@ class Picker:
         free_seconds = question.least_late().account.prefill_free_seconds - question.now_seconds
         return rejections.shed(max(1.0, free_seconds))
 
-    def _commitment_policy(self) -> CommitmentPolicy:
-        settings = self._settings
-        return CommitmentPolicy(
-            reserve_deviations=settings.reserve_deviations,
-            gain_ratio=settings.commit_gain_ratio,
-            dwell_seconds=settings.commit_dwell_seconds,
-        )
-
-    def _lots(self, pool: Pool, used: dict[str, float], now_seconds: float) -> list[Lot]:
-        mix = self.workload.of(pool.model).mix(now_seconds=now_seconds)
-        lots = []
-        for group in pool.groups:
-            shares = sorted({round(used.get(unit.address, 0.0), 6) for unit in group.units})
-            for share in shares:
-                members = tuple(
-                    unit.address
-                    for unit in group.units
-                    if round(used.get(unit.address, 0.0), 6) == share
-                )
-                lots.append(
-                    Lot(
-                        members=members,
-                        curve=group.curve,
-                        price_ratio=group.price_ratio,
-                        merit_joules=group.ordering_joules(
-                            prompt_tokens=mix.computed_prompt_tokens,
-                            output_tokens=mix.output_tokens,
-                        ),
-                        capacity_requests_per_second=group.capacity_requests_per_second,
-                        used_ratio=min(share, 1.0),
-                    )
-                )
-        return lots
-
 
 def _counterfactual(question: Question, chosen: Unit, joules: float) -> Counterfactual:
     """What least-request would have picked, before this request is entered."""
     unit = least_request(question).unit
     if unit is not chosen:
-        joules = unit.marginal_joules(question.demand) / unit.price_ratio
+        joules = marginal_joules(unit, question.demand) / unit.price_ratio
     return Counterfactual(unit.address, joules)

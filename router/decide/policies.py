@@ -4,16 +4,16 @@ A policy answers with a unit and the reason; "no unit keeps the objective" is an
 least late one), because shedding is decided in one place, for all of them alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from router.decide.affinity_choice import nearest, stays
 from router.decide.outcome import PickReason
-from router.decide.pool import Pool
-from router.decide.unit import Demand, Unit
+from router.decide.question import Question
+from router.decide.request_joules import marginal_joules
+from router.decide.unit import Unit
 
-# Long enough that one replica takes a wave's excess, short enough that a caller still waits.
-_OVERFLOW_SECONDS = 30.0
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Choice(NamedTuple):
@@ -21,75 +21,6 @@ class Choice(NamedTuple):
 
     unit: Unit
     reason: PickReason
-
-
-class Question(NamedTuple):
-    """All that a policy may look at.
-
-    Attributes:
-        pool: The model's replicas.
-        eligible: Those that are healthy and within the request's subset; never empty.
-        demand: The request.
-        kv_limit_ratio: Predicted KV use that counts as full.
-        now_seconds: Monotonic time.
-        draw: A number drawn uniformly from [0, 1).
-        sequence: How many picks this model has had.
-    """
-
-    pool: Pool
-    eligible: Sequence[Unit]
-    demand: Demand
-    kv_limit_ratio: float
-    now_seconds: float
-    draw: float
-    sequence: int
-
-    def lateness(self, unit: Unit) -> float:
-        """Worst prediction over limit on `unit`; at most 1 when the guard passes."""
-        return unit.predict(
-            self.demand, kv_limit_ratio=self.kv_limit_ratio, now_seconds=self.now_seconds
-        ).lateness_ratio
-
-    def home(self) -> Unit | None:
-        """Where the request's session was served last, if that may be picked."""
-        address = self.demand.session_home
-        if address is None:
-            return None
-        return next((unit for unit in self.eligible if unit.address == address), None)
-
-    def least_late(self) -> Unit:
-        """The eligible unit that misses its limits by least."""
-        return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
-
-    def overflow(self) -> Unit:
-        """Where a request goes that no guard lets in (docs/decisions/0017-overflow.md).
-
-        As long as a usual request could be in time somewhere, the margin aside, to the least late.
-        After that it would make others late as well, so it goes where those are fewest: to the
-        replica of least capacity, until that has half a minute of work, and then to the next.
-        """
-        best, demand = self.least_late(), self.demand
-        usual = self._replace(
-            demand=demand._replace(
-                prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
-                ttft_objective_seconds=None,
-                tpot_objective_seconds=None,
-            )
-        )
-        for unit in self.eligible:
-            if usual.lateness(unit) * unit.backend.objective.margin_ratio <= 1.0:
-                return best
-        capacities = {
-            unit.address: group.capacity_requests_per_second
-            for group in self.pool.groups
-            for unit in group.units
-        }
-        room = [
-            unit
-            for unit in self.eligible
-            if unit.running < _OVERFLOW_SECONDS * capacities.get(unit.address, 0.0)
-        ]
-        return min(room, key=lambda unit: (capacities[unit.address], unit.address), default=best)
 
 
 class Policy(Protocol):
@@ -108,12 +39,13 @@ def dispatch(question: Question) -> Choice:
     adapter loaded, is taken instead where that saves joules, and a session stays where it was, as
     far as the guard passes there.
     """
-    if not any(unit.observed for unit in question.eligible):
-        return Choice(_near(question, _fewest_running(question.eligible)), PickReason.DEGRADED)
     committed = question.pool.committed
-    default = _pack(question, lambda unit: unit.address in committed)
+    ranking = question.pool.ranking(committed)
+    if not ranking.is_observed or not any(unit.observed for unit in question.eligible):
+        return Choice(_near(question, question.fewest_running()), PickReason.DEGRADED)
+    default = question.fullest_in_time(committed, is_committed=True)
     if default is None:
-        default = _pack(question, lambda unit: unit.address not in committed)
+        default = question.fullest_in_time(committed, is_committed=False)
     if default is None:
         return Choice(question.overflow(), PickReason.LEAST_LATE)
     unit = _near(question, default)
@@ -123,7 +55,7 @@ def dispatch(question: Question) -> Choice:
 
 def merit_packing(question: Question) -> Choice:
     """Dispatch without commitment: packs in merit order over the whole fleet."""
-    choice = _pack(question, lambda _: True)
+    choice = question.fullest_in_time(_NOBODY, is_committed=False)
     if choice is not None:
         return Choice(choice, PickReason.POLICY)
     return Choice(question.overflow(), PickReason.LEAST_LATE)
@@ -134,7 +66,7 @@ def greedy_marginal(question: Question) -> Choice:
     passing = [unit for unit in question.eligible if question.lateness(unit) <= 1.0]
     if not passing:
         return Choice(question.overflow(), PickReason.LEAST_LATE)
-    best = min(passing, key=lambda unit: (unit.marginal_joules(question.demand), unit.address))
+    best = min(passing, key=lambda unit: (marginal_joules(unit, question.demand), unit.address))
     return Choice(best, PickReason.POLICY)
 
 
@@ -146,9 +78,8 @@ def round_robin(question: Question) -> Choice:
 
 def least_request(question: Question) -> Choice:
     """Fewest requests in flight, the sum of ours and what was scraped; ties at random."""
-    fewest = min(unit.running for unit in question.eligible)
-    tied = [unit for unit in question.eligible if unit.running == fewest]
-    return Choice(_drawn(tied, question.draw), PickReason.POLICY)
+    unit = question.pool.ranking().least_loaded(question.demand, question.draw)
+    return Choice(unit, PickReason.POLICY)
 
 
 def power_of_two(question: Question) -> Choice:
@@ -189,7 +120,7 @@ def naive_tokens_per_watt(question: Question) -> Choice:
     """
     known = [unit for unit in question.eligible if unit.tokens_per_joule is not None]
     if not known:
-        return Choice(_fewest_running(question.eligible), PickReason.DEGRADED)
+        return Choice(question.fewest_running(), PickReason.DEGRADED)
     best = max(unit.tokens_per_joule or 0.0 for unit in known)
     tied = [unit for unit in known if unit.tokens_per_joule == best]
     return Choice(_drawn(tied, question.draw), PickReason.POLICY)
@@ -206,16 +137,6 @@ POLICIES: dict[str, Policy] = {
     "naive-tokens-per-watt": naive_tokens_per_watt,
 }
 """Every policy by the name that configuration and the command line use."""
-
-
-def _pack(question: Question, allowed: Callable[[Unit], bool]) -> Unit | None:
-    """The fullest allowed unit that passes the guard, in the first group that has one."""
-    for group in question.pool.in_merit_order(question.demand):
-        for unit in sorted(group.units, key=_fullest_first):
-            inside = question.demand.allows(unit.address)
-            if inside and allowed(unit) and question.lateness(unit) <= 1.0:
-                return unit
-    return None
 
 
 def _near(question: Question, default: Unit) -> Unit:
@@ -235,14 +156,6 @@ def _near(question: Question, default: Unit) -> Unit:
         )
 
     return nearest(default, pool, demand, passes)
-
-
-def _fullest_first(unit: Unit) -> tuple[float, str]:
-    return (-unit.running, unit.address)
-
-
-def _fewest_running(units: Sequence[Unit]) -> Unit:
-    return min(units, key=lambda unit: (unit.running, unit.address))
 
 
 def _drawn(units: Sequence[Unit], draw: float) -> Unit:

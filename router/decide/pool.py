@@ -1,50 +1,14 @@
-"""The replicas of one model, grouped by what makes them interchangeable to the decision."""
+"""All replicas of one model, and which of them a request may be picked for. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleet.operating import OperatingCurve
-from fleet.physics import Mix, prefill_dynamic_joules
-from fleet.profile import Profile
-from router.decide.unit import Demand, Unit
+from router.decide.demand import Demand
+from router.decide.group import Group
+from router.decide.ranking import Ranking
+from router.decide.unit import Unit
 
-_SENSOR_ERROR_RATIO = 0.05
 _NOBODY: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True, kw_only=True)
-class Group:
-    """Units of one backend at one price.
-
-    Attributes:
-        units: Its members.
-        profile: Of each of them.
-        curve: Its steady states at the model's mix.
-        price_ratio: Multiplier on their joules.
-        batch: B*, the largest batch that keeps the guard at the model's mix.
-        decode_joules_per_token: At B*.
-        capacity_requests_per_second: Of one member at B*.
-        standing_ratio: Times its merit when groups are put in order; see `build_groups`.
-    """
-
-    units: list[Unit]
-    profile: Profile
-    curve: OperatingCurve
-    price_ratio: float
-    batch: float
-    decode_joules_per_token: float
-    capacity_requests_per_second: float
-    standing_ratio: float = 1.0
-
-    def ordering_joules(self, *, prompt_tokens: float, output_tokens: float) -> float:
-        """What groups are put in order by: merit, and a lead for those that stand in front."""
-        merit = self.merit_joules(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-        return self.standing_ratio * merit
-
-    def merit_joules(self, *, prompt_tokens: float, output_tokens: float) -> float:
-        """Priced joules of a request at the group's operating point (DESIGN section 3)."""
-        prefill = prefill_dynamic_joules(self.profile, new_tokens=prompt_tokens)
-        return self.price_ratio * (self.decode_joules_per_token * output_tokens + prefill)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,12 +26,52 @@ class Pool:
     units: list[Unit]
     groups: list[Group] = field(default_factory=list)
     committed: frozenset[str] = frozenset()
+    _healthy: list[Unit] | None = None
+    _ranking: Ranking | None = None
+    _moved: set[str] = field(default_factory=set)
+    _asked: tuple[Demand, list[Unit]] | None = None
 
-    def eligible(self, demand: Demand) -> list[Unit]:
+    def regroup(self, groups: list[Group]) -> None:
+        """Take in new groups and, with them, the units' new readings."""
+        self.groups, self._healthy, self._ranking, self._asked = groups, None, None, None
+
+    def move(self, address: str) -> None:
+        """The account of one of the units has changed."""
+        self._moved.add(address)
+
+    def ranking(self, committed: frozenset[str] | None = None) -> Ranking:
+        """The units in order, as of now.
+
+        Args:
+            committed: Those to be kept apart; None: whichever are.
+        """
+        ranking = self._ranking
+        if ranking is None or not (committed is None or committed is ranking.committed):
+            kept = self.committed if committed is None else committed
+            ranking = self._ranking = Ranking(self.healthy(), self.groups, kept)
+        else:
+            for address in self._moved:
+                ranking.move(address)
+        self._moved.clear()
+        return ranking
+
+    def healthy(self) -> list[Unit]:
+        """Units that do not refuse connections, in declaration order."""
+        if self._healthy is None:
+            self._healthy = [unit for unit in self.units if unit.healthy]
+        return self._healthy
+
+    def eligible(self, demand: Demand) -> Sequence[Unit]:
         """Units that may be picked for a request."""
-        return [unit for unit in self.units if unit.healthy and demand.allows(unit.address)]
+        healthy = self.healthy()
+        if not demand.restricted:
+            return healthy
+        if self._asked is None or not _alike(self._asked[0], demand):
+            units = [unit for unit in healthy if demand.allows(unit.address)]
+            self._asked = (demand, units)
+        return self._asked[1]
 
-    def admit(self, demand: Demand) -> tuple[Demand, list[Unit]]:
+    def admit(self, demand: Demand) -> tuple[Demand, Sequence[Unit]]:
         """The units for a request, and the request less the caution that would leave none.
 
         Better one that may be out of reach than none, and better that than one that stalls.
@@ -83,65 +87,14 @@ class Pool:
 
     def in_merit_order(self, demand: Demand) -> list[Group]:
         """The groups, fewest priced joules for this request first."""
-        return sorted(
-            self.groups,
-            key=lambda group: (
-                group.ordering_joules(
-                    prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
-                ),
-                group.units[0].backend.name,
-            ),
-        )
+        return sorted(self.groups, key=lambda group: group.rank(demand))
 
 
-def build_groups(
-    units: Iterable[Unit], mix: Mix, swing_deviations: float, *, previous: Iterable[Group] = ()
-) -> list[Group]:
-    """Group healthy units and compute each group's operating point at `mix`.
-
-    Power sensors of one type of board differ by 5 % (arXiv 2312.02741), so a smaller difference in
-    learned merit says nothing of the boards. Changing places for it would leave one group half
-    drained and the other half filled: each place in the order of `previous` is a lead of 5 %.
-    """
-    members: dict[tuple[str, float], list[Unit]] = {}
-    for unit in units:
-        if unit.healthy:
-            members.setdefault((unit.backend.name, unit.price_ratio), []).append(unit)
-    groups = list(_groups(members.values(), mix, swing_deviations))
-    places = {name: place for place, name in enumerate(_standing(previous, mix))}
-    for group in groups:
-        place = places.get(group.units[0].backend.name, 0)
-        group.standing_ratio = 1.0 + _SENSOR_ERROR_RATIO * place
-    return groups
-
-
-def _standing(groups: Iterable[Group], mix: Mix) -> dict[str, None]:
-    """Backend names in the order in which their groups stand, each once."""
-    ordered = sorted(
-        groups,
-        key=lambda group: group.ordering_joules(
-            prompt_tokens=mix.computed_prompt_tokens, output_tokens=mix.output_tokens
-        ),
+def _alike(one: Demand, other: Demand) -> bool:
+    """Whether two requests may go to the same replicas."""
+    return (
+        one.subset == other.subset
+        and one.stalled == other.stalled
+        and one.avoided == other.avoided
+        and one.refused == other.refused
     )
-    return dict.fromkeys(group.units[0].backend.name for group in ordered)
-
-
-def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) -> Iterator[Group]:
-    for units in members:
-        first = units[0]
-        objective = first.backend.objective
-        curve = OperatingCurve(first.profile, mix)
-        batch = curve.largest_batch(
-            tpot_limit_seconds=objective.margin_ratio * objective.tpot_seconds,
-            max_running_requests=first.backend.max_running_requests,
-            swing_deviations=swing_deviations,
-        )
-        yield Group(
-            units=units,
-            profile=first.profile,
-            curve=curve,
-            price_ratio=first.price_ratio,
-            batch=batch,
-            decode_joules_per_token=curve.decode_joules_per_token(batch),
-            capacity_requests_per_second=curve.requests_per_second(batch),
-        )

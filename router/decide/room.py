@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from fleet.price import PriceBoard
+from router.decide.demand import Demand
+from router.decide.guard import is_full
 from router.decide.outcome import Rejection, RejectionReason
-from router.decide.policies import Question
+from router.decide.question import Question
 from router.decide.request_facts import RequestFacts
-from router.decide.unit import Demand, Unit
+from router.decide.unit import Unit
 
 _NOBODY: frozenset[str] = frozenset()
 
@@ -60,9 +62,12 @@ class Room:
 
 def all_full(question: Question) -> bool:
     """Whether the request would queue in the engine wherever it went."""
-    limit_ratio = question.kv_limit_ratio
+    demand, limit_ratio = question.demand, question.kv_limit_ratio
+    # The least loaded first: the first one nearly always has room.
     return all(
-        unit.is_full(question.demand, kv_limit_ratio=limit_ratio) for unit in question.eligible
+        is_full(unit, demand, kv_limit_ratio=limit_ratio)
+        for unit in question.pool.ranking().by_load()
+        if not demand.restricted or demand.allows(unit.address)
     )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
+from router.decide.demand import Demand
 from router.decide.ledger import Ticket
 from router.decide.settings import DecideSettings
-from router.decide.unit import Demand, Unit
+from router.decide.unit import Unit
 
 # L follows the last few dozen answers: known to an eighth, and new within seconds under load.
 _LIVES_REMEMBERED = 32.0

@@ -6,11 +6,12 @@ counters, because the router never sees an answer.
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from fleet.physics import Mix
 from fleet.signals import SignalKind
 from fleet.snapshot import FleetSnapshot
-from router.decide.decayed_sum import DecayedSum
+from router.decide.decayed_sum import DecayedSum, DecayedSums
 from router.decide.load_swing import LoadSwing
 from router.decide.request_facts import Api, RequestFacts
 from router.decide.settings import DecideSettings
@@ -22,6 +23,22 @@ _MIN_BYTES_PER_TOKEN = 1.0
 _MAX_BYTES_PER_TOKEN = 16.0
 
 
+_GROWING = (
+    SignalKind.REQUESTS_FINISHED_TOTAL,
+    SignalKind.GENERATION_TOKENS_TOTAL,
+    SignalKind.PROMPT_TOKENS_TOTAL,
+    SignalKind.PREFIX_HIT_TOKENS_TOTAL,
+    SignalKind.PREFIX_QUERY_TOKENS_TOTAL,
+)
+
+
+class _Present(NamedTuple):
+    """The means of one moment."""
+
+    bytes_per_token: float
+    mix: Mix
+
+
 class ModelWorkload:
     """Running estimates for one model.
 
@@ -30,19 +47,15 @@ class ModelWorkload:
     """
 
     __slots__ = (
-        "_answers",
         "_arrivals",
-        "_cached_tokens",
-        "_counted_prompt_tokens",
-        "_own_requests",
+        "_counted",
+        "_present",
         "_prompt_bytes",
-        "_prompt_tokens",
-        "_queried_tokens",
         "_running",
+        "_sent",
         "_settings",
         "_since_seconds",
         "_uncounted_bytes",
-        "_written_tokens",
         "swing",
     )
 
@@ -52,17 +65,13 @@ class ModelWorkload:
         self._settings = settings
         self._since_seconds: float | None = None
         self._arrivals = DecayedSum(settings.rate_window_seconds)
-        self._own_requests = DecayedSum(window_seconds)
+        self._sent = DecayedSums(window_seconds, 2)  # own requests and their prompt tokens
+        self._counted = DecayedSums(window_seconds, len(_GROWING))
         self._prompt_bytes = DecayedSum(window_seconds)
-        self._prompt_tokens = DecayedSum(window_seconds)
-        self._answers = DecayedSum(window_seconds)
-        self._written_tokens = DecayedSum(window_seconds)
-        self._counted_prompt_tokens = DecayedSum(window_seconds)
-        self._cached_tokens = DecayedSum(window_seconds)
-        self._queried_tokens = DecayedSum(window_seconds)
         self.swing = LoadSwing()
         self._running = 0.0
         self._uncounted_bytes = 0.0
+        self._present: tuple[float, _Present] | None = None
 
     def arrive(self, facts: RequestFacts, *, prompt_tokens: float, now_seconds: float) -> None:
         """Count an accepted request."""
@@ -70,27 +79,21 @@ class ModelWorkload:
             self._since_seconds = now_seconds
         self._arrivals.add(1.0, now_seconds=now_seconds)
         self.swing.arrive(now_seconds=now_seconds)
-        self._own_requests.add(1.0, now_seconds=now_seconds)
+        self._sent.add(1.0, prompt_tokens, now_seconds=now_seconds)
         self._uncounted_bytes += facts.prompt_bytes
-        self._prompt_tokens.add(prompt_tokens, now_seconds=now_seconds)
+        self._present = None
 
     def count(
         self, grown: dict[SignalKind, float], *, running_requests: float, now_seconds: float
     ) -> None:
         """Take in what the engines' counters have grown by since the last time."""
-        for kind, total in (
-            (SignalKind.REQUESTS_FINISHED_TOTAL, self._answers),
-            (SignalKind.GENERATION_TOKENS_TOTAL, self._written_tokens),
-            (SignalKind.PROMPT_TOKENS_TOTAL, self._counted_prompt_tokens),
-            (SignalKind.PREFIX_HIT_TOKENS_TOTAL, self._cached_tokens),
-            (SignalKind.PREFIX_QUERY_TOKENS_TOTAL, self._queried_tokens),
-        ):
-            total.add(grown.get(kind, 0.0), now_seconds=now_seconds)
+        self._counted.add(*(grown.get(kind, 0.0) for kind in _GROWING), now_seconds=now_seconds)
         self._running = running_requests
         if grown.get(SignalKind.PROMPT_TOKENS_TOTAL, 0.0) > 0.0:
             # Bytes wait here until tokens are counted: without telemetry nothing is calibrated.
             self._prompt_bytes.add(self._uncounted_bytes, now_seconds=now_seconds)
             self._uncounted_bytes = 0.0
+        self._present = None
 
     def requests_per_second(self, *, now_seconds: float) -> float:
         """Arrival rate; corrected for a window that is not full yet. 0 before the first arrival."""
@@ -107,10 +110,7 @@ class ModelWorkload:
         Running requests have written half of their answers on average, so they count as half an
         answer each: without them a window that has just begun looks like endless answers.
         """
-        answers = self._answers.read(now_seconds=now_seconds) + 0.5 * self._running
-        written = self._written_tokens.read(now_seconds=now_seconds)
-        prior_tokens = _PRIOR_REQUESTS * self._settings.default_output_tokens
-        return max(1.0, (written + prior_tokens) / (answers + _PRIOR_REQUESTS))
+        return self._at(now_seconds).mix.output_tokens
 
     def bytes_per_token(self, *, now_seconds: float) -> float:
         """Prompt bytes sent per prompt token counted by the engines, within [1, 16].
@@ -118,28 +118,41 @@ class ModelWorkload:
         Engines may serve others too, and some of our prompts may still wait: tokens are scaled by
         our requests over those whose prompts were computed, so that both are of as many.
         """
-        own = self._own_requests.read(now_seconds=now_seconds)
-        served = self._answers.read(now_seconds=now_seconds) + self._running
-        share = own / served if served > 0.0 else 1.0
-        tokens = share * self._counted_prompt_tokens.read(now_seconds=now_seconds)
-        prior_bytes = _PRIOR_TOKENS * self._settings.default_bytes_per_token
-        sent_bytes = self._prompt_bytes.read(now_seconds=now_seconds)
-        ratio = (sent_bytes + prior_bytes) / (tokens + _PRIOR_TOKENS)
-        return min(_MAX_BYTES_PER_TOKEN, max(_MIN_BYTES_PER_TOKEN, ratio))
+        return self._at(now_seconds).bytes_per_token
 
     def mix(self, *, now_seconds: float) -> Mix:
         """The present mean request."""
-        own = self._own_requests.read(now_seconds=now_seconds)
-        prompt_tokens = (self._prompt_tokens.read(now_seconds=now_seconds) + _PRIOR_TOKENS) / (
-            own + _PRIOR_REQUESTS
-        )
-        queried = self._queried_tokens.read(now_seconds=now_seconds)
-        hits = self._cached_tokens.read(now_seconds=now_seconds)
+        return self._at(now_seconds).mix
+
+    def _at(self, now_seconds: float) -> _Present:
+        """All means of one moment: every pick asks for each of them, and they share their sums."""
+        if self._present is None or self._present[0] != now_seconds:
+            self._present = (now_seconds, self._means(now_seconds))
+        return self._present[1]
+
+    def _means(self, now_seconds: float) -> _Present:
+        finished, written, counted, hits, queried = self._counted.read(now_seconds=now_seconds)
+        own, sent_tokens = self._sent.read(now_seconds=now_seconds)
+        prior_tokens = _PRIOR_REQUESTS * self._settings.default_output_tokens
+        answers = finished + 0.5 * self._running
+        output_tokens = max(1.0, (written + prior_tokens) / (answers + _PRIOR_REQUESTS))
+
+        served = finished + self._running
+        share = own / served if served > 0.0 else 1.0
+        tokens = share * counted
+        prior_bytes = _PRIOR_TOKENS * self._settings.default_bytes_per_token
+        sent_bytes = self._prompt_bytes.read(now_seconds=now_seconds)
+        ratio = (sent_bytes + prior_bytes) / (tokens + _PRIOR_TOKENS)
+
+        prompt_tokens = (sent_tokens + _PRIOR_TOKENS) / (own + _PRIOR_REQUESTS)
         hit_ratio = min(1.0, hits / queried) if queried > 0.0 else 0.0
-        return Mix(
-            prompt_tokens=prompt_tokens,
-            computed_prompt_tokens=prompt_tokens * (1.0 - hit_ratio),
-            output_tokens=self.output_tokens(now_seconds=now_seconds),
+        return _Present(
+            min(_MAX_BYTES_PER_TOKEN, max(_MIN_BYTES_PER_TOKEN, ratio)),
+            Mix(
+                prompt_tokens=prompt_tokens,
+                computed_prompt_tokens=prompt_tokens * (1.0 - hit_ratio),
+                output_tokens=output_tokens,
+            ),
         )
 
     def expected_output_tokens(self, facts: RequestFacts, *, now_seconds: float) -> float:
@@ -151,15 +164,6 @@ class ModelWorkload:
             return float(limit * facts.choices)
         mean = self.output_tokens(now_seconds=now_seconds)
         return facts.choices * (mean if limit is None else min(mean, float(limit)))
-
-
-_GROWING = (
-    SignalKind.REQUESTS_FINISHED_TOTAL,
-    SignalKind.GENERATION_TOKENS_TOTAL,
-    SignalKind.PROMPT_TOKENS_TOTAL,
-    SignalKind.PREFIX_HIT_TOKENS_TOTAL,
-    SignalKind.PREFIX_QUERY_TOKENS_TOTAL,
-)
 
 
 class Workload:

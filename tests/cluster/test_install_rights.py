@@ -29,7 +29,7 @@ from capper.api import API_VERSION, KIND
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 HEADRACE = Path(sys.executable).parent / "headrace"
-COMPONENTS = ("enforce", "kserve", "kserve-enforce", "emergency-eviction")
+COMPONENTS = ("enforce", "kserve", "kserve-enforce", "emergency-eviction", "vertical")
 UNUSED = {}
 """What is granted and not asked for by this test, each with the reason."""
 
@@ -205,6 +205,7 @@ EVICTING = {
     **BOUNDS,
     "replicaBounds": {"preferPausedScaleOut": False, "evictAfterSeconds": 0.1},
     "safety": {"shedIntervalSeconds": 0.1},
+    "vertical": {"enabled": True},
 }
 
 

@@ -155,11 +155,13 @@ async def test_of_two_on_one_target_the_lowest_wins_and_both_say_so(keda, namesp
         assert await bound_of(keda, namespace, "good-scaler") in {4, 5}, "the other still caps it"
 
 
+@pytest.mark.parametrize(("least", "stay"), [(2, 2), (0, 1)])
 async def test_a_cap_below_idle_power_takes_all_that_may_go_and_says_that_it_cannot_be_kept(
-    keda, namespace, kubeconfig
+    keda, namespace, kubeconfig, least, stay
 ):
-    """The test plays the autoscaler: replicas follow the bound."""
-    await workload(keda, namespace, "idle", least=2)
+    """The test plays the autoscaler: replicas follow the bound, of which 1 is the lowest."""
+    await workload(keda, namespace, "idle", least=least)
+    ref = {"metadata": {"name": "idle-scaler"}, "minReplicas": 0}
     seen = []
 
     async def follow():
@@ -172,14 +174,18 @@ async def test_a_cap_below_idle_power_takes_all_that_may_go_and_says_that_it_can
                 "apps/v1", "Deployment", namespace, "idle", {"spec": {"replicas": replicas}}
             )
         held = condition(await status_of(keda, namespace, "idle"), "CapUnreachable")
-        return replicas == 2 and held and held["status"] == "True"
+        return replicas == stay and held and held["status"] == "True"
 
     async with capper(kubeconfig(), Plant(each=500.0), namespace=namespace):
         safety = {"shedIntervalSeconds": 0.2, "escalateAfterSeconds": 0}
-        await keda.create(of(namespace, "idle", cap=50, safety=safety, brake={"enabled": False}))
+        idle = of(namespace, "idle", cap=50, safety=safety, brake={"enabled": False})
+        idle["spec"]["scaleObjectRef"] = [ref]
+        await keda.create(idle)
         await keda.create(of(namespace, "good"))
         await eventually(follow)
         await is_bounded(keda, namespace, "good", 4)
-        assert min(seen) == 2
+        assert min(seen) == stay
         assert sorted(seen, reverse=True) == seen, "down one by one, never up"
-        assert await bound_of(keda, namespace, "idle-scaler") == 2
+        assert await bound_of(keda, namespace, "idle-scaler") == stay
+        actions = (await status_of(keda, namespace, "idle"))["lastActions"]
+        assert {one["outcome"] for one in actions} == {"Applied"}

@@ -1,10 +1,12 @@
-"""The original design's example applied as it is, on a real Prometheus: 80 %, 95 %, and back."""
+"""The examples applied as they are: 80 %, 95 % and back on a real Prometheus; racks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from operator_harness import (
+    Plant,
     bound_of,
     capper,
     condition,
@@ -18,12 +20,12 @@ from power_board import Board
 from telemetry_harness import PrometheusServer
 
 from capper.api import API_VERSION, KIND
+from capper.decide.observation import DomainReading, Observation, PowerReading, Sample
 from capper.observe.observer import PrometheusObserver
 from telemetry.system_clock import SystemClock
 
-pytestmark = pytest.mark.prometheus
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "k8s" / "examples" / "power-cap.yaml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "k8s" / "examples"
+EXAMPLE = EXAMPLES / "power-cap.yaml"
 PAUSED = "autoscaling.keda.sh/paused-scale-out"
 # A user's cluster would wait for five minutes at each way down; a test does not.
 QUICK = {
@@ -43,19 +45,20 @@ async def board():
 
 @pytest.fixture
 async def prometheus(tmp_path, board):
-    server = PrometheusServer(tmp_path, {"dcgm": ((board.address,), {})})
+    jobs = {"dcgm": ((board.address,), {})}
+    server = PrometheusServer(tmp_path, jobs, interval="500ms", timeout="500ms")
     await server.start()
     yield server
     await server.stop()
 
 
 def example(namespace, url, **spec):
-    """The file, at this Prometheus, and with a range that suits five scrapes in a second."""
+    """The file, at this Prometheus, and with a range that suits two scrapes in a second."""
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     document["metadata"]["namespace"] = namespace
     (metric,) = document["spec"]["metrics"]
     metric["prometheusAddress"] = url
-    metric["query"] = metric["query"].replace("[1m]", "[2s]")
+    metric["query"] = metric["query"].replace("[1m]", "[3s]")
     document["spec"] |= spec
     return document
 
@@ -68,11 +71,12 @@ async def cluster(kube, namespace):
     return kube
 
 
-async def is_paused(kube, namespace):
-    found = await kube.get("keda.sh/v1alpha1", "ScaledObject", namespace, "llama-8b-scaler")
+async def is_paused(kube, namespace, name="llama-8b-scaler"):
+    found = await kube.get("keda.sh/v1alpha1", "ScaledObject", namespace, name)
     return found["metadata"].get("annotations", {}).get(PAUSED) == "true"
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize("pauses", [False, True])
 async def test_the_example_applies_and_acts(
     cluster, namespace, kubeconfig, prometheus, board, pauses
@@ -125,3 +129,86 @@ async def test_the_example_applies_and_acts(
         assert any(stopped in one for one in said), said
         await cluster.delete(API_VERSION, KIND, namespace, "llm-power-cap")
     await observer.aclose()
+
+
+class Racks(Plant):
+    """Two racks, each with its watts and its inlet; a target is in the rack of its name."""
+
+    def __init__(self, placed):
+        super().__init__()
+        self.placed = placed
+        self.inlets = {"rack-1": 20.0, "rack-2": 20.0}
+
+    async def observe(self, config, policy, workloads):
+        seen = await super().observe(config, policy, workloads)
+        targets, drawn = {}, dict.fromkeys(self.inlets, 0.0)
+        for ref, one in seen.targets.items():
+            rack = self.placed[ref.split("/")[2]]
+            drawn[rack] += one.watts
+            targets[ref] = replace(one, domain_shares={rack: 1.0})
+        total = sum(drawn.values())
+        domains = {
+            name: DomainReading(
+                power=(PowerReading(samples=(Sample(watts, 0.0),)),),
+                inlet_celsius=(Sample(self.inlets[name], 0.0),) if name in self.inlets else (),
+            )
+            for name, watts in {"fleet": total, "row-a": total, **drawn}.items()
+        }
+        return Observation(domains=domains, targets=targets)
+
+
+async def test_the_example_of_racks_applies_and_a_warm_inlet_stops_growth_there_alone(
+    kube, namespace, kubeconfig
+):
+    await install(kube, "keda", "kserve-minimal")
+    for name in ("chat", "batch"):
+        await kube.create(deployment(namespace, name))
+        await kube.create(scaled_object(namespace, f"{name}-scaler", name, maxReplicaCount=9))
+    await kube.create(
+        {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"namespace": namespace, "name": "embeddings"},
+            "spec": {"predictor": {"minReplicas": 1, "maxReplicas": 9}},
+        }
+    )
+    await kube.create(deployment(namespace, "embeddings-predictor"))
+    document = yaml.safe_load((EXAMPLES / "racks.yaml").read_text(encoding="utf-8"))
+    document["metadata"]["namespace"] = namespace
+    document["spec"]["safety"] = QUICK
+    plant = Racks({"chat-scaler": "rack-1", "batch-scaler": "rack-2", "embeddings": "rack-2"})
+
+    async def bounds(**wanted):
+        async def are():
+            found = {name: await bound_of(kube, namespace, f"{name}-scaler") for name in wanted}
+            return found == wanted
+
+        await eventually(are)
+
+    async with capper(kubeconfig(), plant, namespace=namespace):
+        await kube.create(document)
+
+        async def ready():
+            return condition(await status_of(kube, namespace, "row-a"), "Ready")
+
+        assert (await eventually(ready))["status"] == "True"
+        await bounds(chat=9, batch=9)
+        plant.inlets["rack-1"] = 27.5
+        await bounds(chat=4, batch=9)
+
+        async def is_said():
+            status = await status_of(kube, namespace, "row-a")
+            hot = condition(status, "InletHot")
+            return hot and hot["status"] == "True" and status
+
+        status = await eventually(is_said)
+        assert "rack-1: inlet at 27.5" in condition(status, "InletHot")["message"]
+        bands = {one["name"]: one["band"] for one in status["domains"]}
+        assert (bands["rack-1"], bands["rack-2"]) == ("Shed", "Normal")
+        plant.inlets["rack-1"] = 20.0
+        await bounds(chat=9, batch=9)
+        service = await kube.get(
+            "serving.kserve.io/v1beta1", "InferenceService", namespace, "embeddings"
+        )
+        assert service["spec"]["predictor"]["maxReplicas"] == 9
+        await kube.delete(API_VERSION, KIND, namespace, "row-a")

@@ -50,7 +50,7 @@ async def test_keda_is_told_what_the_cap_allows_and_nothing_is_written(keda, nam
 
         async def told(replicas):
             async def is_told():
-                return await scaler.refused() is None and await scaler.allowed() == replicas
+                return await scaler.told() == replicas
 
             await eventually(is_told)
 

@@ -50,7 +50,7 @@ async def replica(kubeconfig, plant, namespace, identity):
 
 async def says(scaler, replicas):
     async def is_said():
-        return await scaler.refused() is None and await scaler.allowed() == replicas
+        return await scaler.told() == replicas
 
     await eventually(is_said)
 

@@ -26,11 +26,11 @@ BOARDS = 4
 SPEC = {
     "metrics": [
         {
-            "query": "sum(rate(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION[2s])) / 1000",
+            "query": "sum(rate(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION[3s])) / 1000",
             "scopeCount": BOARDS,
         }
     ],
-    "freshness": {"staleAfterSeconds": 3, "safeAfterSeconds": 600},
+    "freshness": {"staleAfterSeconds": 4, "safeAfterSeconds": 600},
     "safety": {"dwellSeconds": 1, "leaveSamples": 1, "growIntervalSeconds": 0.2},
     "replicaBounds": {"preferPausedScaleOut": False},
     "price": {"enabled": False},
@@ -49,7 +49,8 @@ async def boards():
 
 @pytest.fixture
 async def prometheus(tmp_path, boards):
-    server = PrometheusServer(tmp_path, {"dcgm": (tuple(one.address for one in boards), {})})
+    jobs = {"dcgm": (tuple(one.address for one in boards), {})}
+    server = PrometheusServer(tmp_path, jobs, interval="500ms", timeout="500ms")
     await server.start()
     yield server
     await server.stop()

@@ -19,6 +19,7 @@ from operator_harness import (
 )
 from telemetry_harness import ManualClock
 
+from capper.advice_metrics import advice_families
 from capper.operator.permissions import rules
 
 VPA = "autoscaling.k8s.io/v1"
@@ -93,6 +94,9 @@ async def test_the_next_replica_is_reserved_with_what_its_recommendation_adds(
         report = await looked_at(loop, document)
         [reading] = report.observation.targets.values()
         assert reading.next_extra_watts == pytest.approx(20 * 5.0 + 100 * 0.4)
+        *_, shown = advice_families(loop.reports)
+        [sample] = shown.samples
+        assert sample.value == reading.next_extra_watts
         status = await status_of(cluster, namespace)
     [found] = status["vertical"]
     assert found == {

@@ -7,13 +7,13 @@ from operator_harness import capper, condition, deployment, eventually, install,
 from racks_harness import (
     RACK,
     RackPlant,
-    events_of,
     gates_of,
     get_pod,
     node,
     pod,
     rack_config,
     racks_of_test,
+    told_of,
 )
 
 from capper.racks.marks import GATE, RACK_LABEL, RESERVED_WATTS
@@ -67,8 +67,7 @@ async def test_pods_go_to_the_rack_with_most_room_and_their_watts_are_reserved(
         assert [one["metadata"]["labels"][RACK_LABEL] for one in placed] == ["r2", "r1", "r2", "r1"]
         assert [preferred(one) for one in placed] == [[["r2"]], [["r1"]], [["r2"]], [["r1"]]]
         assert all(REQUIRED not in one["spec"]["affinity"]["nodeAffinity"] for one in placed)
-        said = dict(await events_of(room, namespace, "p1"))
-        assert "prefers rack r2" in said["RackChosen"]
+        assert "prefers rack r2" in await told_of(room, namespace, "p1", "RackChosen")
 
         async def shown():
             status = await status_of(room, namespace)
@@ -93,10 +92,10 @@ async def test_a_restart_finds_the_reservations_on_the_pods(room, namespace, kub
     async with running(kubeconfig(), plant, namespace, identity="b"):
         await room.create(pod(namespace, "second", owner="llm"))
         found = await ungated(room, namespace, "second")
+        said = await told_of(room, namespace, "second", "RackNotChosen")
     assert RACK_LABEL not in found["metadata"]["labels"]
     assert "affinity" not in found["spec"]
-    said = dict(await events_of(room, namespace, "second"))
-    assert said["RackNotChosen"] == "The gate is lifted as it is: no rack was found within 4 s."
+    assert said == "The gate is lifted as it is: no rack was found within 4 s."
 
 
 async def test_racks_over_a_limit_are_excluded_and_users_terms_are_kept(
@@ -131,8 +130,8 @@ async def test_a_required_rack_is_a_selector(room, namespace, kubeconfig):
 @pytest.mark.parametrize(
     ("mode", "watts", "reason"),
     [
-        ("Observe", None, "the mode is Observe"),
-        ("Recommend", None, "the mode is Recommend"),
+        ("Observe", None, "the mode is Observe; it would have gone to rack r1"),
+        ("Recommend", None, "the mode is Recommend; it would have gone to rack r1"),
         ("Enforce", "unknown", "nobody tells how many watts it will draw"),
     ],
 )
@@ -144,10 +143,10 @@ async def test_what_is_not_to_be_placed_does_not_wait(
     async with running(kubeconfig(), plant, namespace):
         await room.create(pod(namespace, "p", owner="llm"))
         found = await ungated(room, namespace, "p")
+        said = await told_of(room, namespace, "p", "RackNotChosen")
     assert RACK_LABEL not in found["metadata"]["labels"]
     assert "affinity" not in found["spec"]
-    said = dict(await events_of(room, namespace, "p"))
-    assert said["RackNotChosen"] == f"The gate is lifted as it is: {reason}."
+    assert said == f"The gate is lifted as it is: {reason}."
 
 
 async def test_a_pod_of_nobody_known_is_placed_by_its_annotation_and_counts_in_the_loop(

@@ -8,7 +8,6 @@ from racks_harness import (
     HEADRACE,
     RackPlant,
     certificate,
-    events_of,
     gates_of,
     get_pod,
     node,
@@ -16,6 +15,7 @@ from racks_harness import (
     rack_config,
     racks_of_test,
     registration,
+    told_of,
     webhook_process,
 )
 
@@ -80,7 +80,7 @@ async def chain(kube, namespace, path):
     try:
         found = await ended_gate(kube, namespace, "without")
         assert RACK_LABEL not in found["metadata"]["labels"]
-        assert [one for one, _ in await events_of(kube, namespace, "without")] == ["GateSwept"]
+        await told_of(kube, namespace, "without", "GateSwept")
     finally:
         sweeper.terminate()
         await sweeper.wait()
@@ -90,5 +90,9 @@ async def chain(kube, namespace, path):
         await kube.create(pod(namespace, "again", gated=False, owner="llm"))
         found = await ended_gate(kube, namespace, "again")
         assert found["metadata"]["labels"][RACK_LABEL] == "r1"
-        look = back.loop.entries()[f"{namespace}/cap"].racks
-        assert look.racks[0].reserved_watts in {1000.0, 2000.0}
+
+        async def both():
+            look = back.loop.entries()[f"{namespace}/cap"].racks
+            return look.racks and look.racks[0].reserved_watts == 2000.0
+
+        await eventually(both)

@@ -36,6 +36,13 @@ def turning(values, configurations="1x40"):
     }
 
 
+NODE = {"node": "node-1"}
+
+
+def expirations(values):
+    return {series("clock_agent_lease_expirations_total", policy="Restore", **NODE): values}
+
+
 CASES = [
     ("CapExceeded", over(1050, 1000), "2m", [DOMAIN]),
     ("CapExceeded", over(1050, 1000), "30s", []),
@@ -65,6 +72,10 @@ CASES = [
     ("CoolingUnsure", gauge("capper_cooling_safe", 1, **CONFIG), "9m", []),
     ("CoolingUnsure", gauge("capper_cooling_safe", 0, **CONFIG), "11m", []),
     ("LeaseExpired", turning("0+15x60"), "5m", []),
+    ("LeaseExpired", expirations("0x8 1x40"), "4m", [NODE]),
+    ("LeaseExpired", expirations("0x40"), "4m", []),
+    ("LeaseExpired", gauge("clock_agent_board_safe_limit", 1, **NODE), "2m", [NODE]),
+    ("LeaseExpired", gauge("clock_agent_board_safe_limit", 0, **NODE), "2m", []),
     ("LeaseExpired", turning("0+15x8 120x40"), "6m", [CONFIG]),
     ("LeaseExpired", turning("0+15x8 stale", "1x8 stale"), "9m", [{}]),
     ("LeaseExpired", turning("0+15x8 stale", "1x8 0x40"), "9m", []),

@@ -47,8 +47,8 @@ async def test_hold_safe_limit_survives_the_agent_and_restore_ends_it(agent):
     await held(pool(agent.address), "llm/chat-0", **terms)
     until(lambda: agent.settings() == (0, 350))
     lines = metrics(agent)
-    assert 'headrace_agent_board_safe_limit{gpu_uuid="GPU-0",node="node-1"} 1.0' in lines
-    counted = 'headrace_agent_lease_expirations_total{node="node-1",policy="HoldSafeLimit"} 1.0'
+    assert 'clock_agent_board_safe_limit{gpu_uuid="GPU-0",node="node-1"} 1.0' in lines
+    counted = 'clock_agent_lease_expirations_total{node="node-1",policy="HoldSafeLimit"} 1.0'
     assert counted in lines
     agent.kill()
     agent.start()
@@ -101,9 +101,16 @@ async def test_only_callers_with_the_right_name_may_claim(library, tmp_path):
         assert "allowed is headrace-capper" in failures[0]
         replies, failures = await asked(stranger, "headrace-capper")
         assert (replies, len(failures), agent.settings()) == ([], 1, FREE)
-        replies, failures = await asked(authority, "headrace-capper")
-        assert failures == []
+        # Files that are replaced count for a pool that is there already.
+        agents = pool(agent.address, tls={"folder": tmp_path / "headrace-capper"})
+        assert (await agents.hold(hold_request("llm/chat-0")))[0] == []
+        authority.issue(tmp_path / "headrace-capper", "headrace-capper")
+        replies, failures = await agents.hold(hold_request("llm/chat-0"))
+        assert (len(replies), failures) == (1, [])
         until(lambda: agent.settings() == (780, 300))
+        (tmp_path / "headrace-capper" / "tls.key").unlink()
+        replies, failures = await agents.hold(hold_request("llm/chat-0"))
+        assert (replies, "certificate cannot be read" in failures[0]) == ([], True)
 
 
 async def test_requests_that_make_no_sense_are_answered_with_the_field(agent):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 from cooling_manager import cooling_manager
@@ -137,6 +138,28 @@ async def test_a_supply_sensor_that_lies_high_does_not_warm_the_racks(manager, h
     manager.sensor_celsius = 9e18
     seen = await one.turn()
     assert (seen.unknown, manager.set_celsius) == ("the supply temperature", 18.0)
+
+
+async def test_an_inlet_that_hangs_while_the_supply_moves_is_not_believed(manager, hand):
+    """Rack b follows the supply; rack a says 22 degrees whatever happens."""
+    one = hand(rampCelsiusPerMinute=1.0)
+
+    def half_dead():
+        seen = room(22.0)
+        b = seen.racks["b"]
+        racks = {**seen.racks, "b": replace(b, inlet=Sample(manager.set_celsius + 2.0, 1.0))}
+        return replace(seen, racks=racks)
+
+    warmest, unknown = 0.0, []
+    for _ in range(60):
+        seen = await one.turn(half_dead())
+        warmest = max(warmest, manager.set_celsius)
+        unknown.append(seen.unknown)
+    assert unknown[-1] == "the inlet temperature of rack a"
+    assert manager.set_celsius == 18.0
+    assert warmest < 18.0 + 2.0 + 5.5, "two kelvin, and what the ramp adds while inlets lag behind"
+    seen = await one.turn(room(22.5))
+    assert seen.unknown == "", "it moves again"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A served capper lowers clocks through an agent, and its router believes the new profile."""
 
+import asyncio
 import contextlib
 
 import nvml_harness
@@ -110,6 +111,10 @@ def step_seconds(service):
     return [unit.profile.step.base_seconds for unit in service.picker.units()]
 
 
+def readings(service):
+    return service.capping.loop.reports["default/cap"].observation.targets.values()
+
+
 async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet, boards, tmp_path):
     cap_file(tmp_path, "100kW")
     async with (
@@ -127,12 +132,22 @@ async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet
         (target,) = service.capping.loop.reports["default/cap"].state.targets.values()
         assert target.clock_hertz is not None
         assert "ClocksPartial" not in conditions(service)
+        # The clock is seen to be in force: the action has shown its effect.
+        await holds(
+            lambda: [one.clock_hertz for one in readings(service)] == [boards.settings(0)[0] * 1e6]
+        )
+        # What is written to the status; who does not lead reads the clocks from there.
+        (told,) = service.capping.loop._entries["default/cap"].status["targets"]
+        assert told["clockMegaHertz"] == pytest.approx(target.clock_hertz / 1e6)
+        assert told["backend"] == "h100"
         applied = [
             one["action"] for one in service.capping.to_dict()["default/cap"]["last_actions"]
         ]
         assert any("clocks at most" in one for one in applied)
         # Renewed for longer than a lease.
-        await holds(lambda: agent.keeper.tally.expirations == {})
+        await asyncio.sleep(1.2 * CLOCKS["leaseSeconds"])
+        assert agent.keeper.tally.expirations == {}
+        assert 0 < boards.settings(0)[0] < 1300
 
         # A board that is lost: a condition with its name, and the rest goes on.
         boards.set(1, present=0)

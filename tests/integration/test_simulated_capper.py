@@ -25,6 +25,8 @@ CUT_SECONDS = 14.0
 # Averaged over 1 s, collected and scraped each second, decided each second, the worst of three
 # samples, and 0.2 s for the clock itself.
 REACTION_SECONDS = 6.0
+# Limits follow the cap itself: one decision a second, 0.2 s to set them, a step in flight.
+LIMIT_REACTION_SECONDS = 2.0
 
 
 class Watched:
@@ -71,16 +73,35 @@ def over(watched, *, after):
 
 @pytest.fixture(scope="module")
 def step():
-    return {name: play(name) for name in ("none", "eighty-ninety-five", "capper", "capper-clocks")}
+    names = ("none", "eighty-ninety-five", "capper", "capper-clocks", "capper-limits")
+    return {name: play(name) for name in names}
 
 
 def test_a_cap_step_of_30_percent_is_kept_after_the_reaction_time_and_no_request_is_lost(step):
-    for name in ("capper", "capper-clocks"):
+    for name in ("capper", "capper-clocks", "capper-limits"):
         _, result, watched = step[name]
         assert over(watched, after=REACTION_SECONDS) == [], name
         assert (result.completed, result.shed) == (result.requests, 0)
         assert result.accounts.clock_changes > 0
         assert result.accounts.brakes == 0
+
+
+def test_dealt_limits_keep_the_cap_without_waiting_for_a_measurement(step):
+    for name in ("capper", "capper-limits"):
+        simulation, _, watched = step[name]
+        assert over(watched, after=LIMIT_REACTION_SECONDS) == [], name
+        limits = [watts for _, watts in simulation.actuation.ordered.values()]
+        assert sum(limits) <= 1540.0, name
+
+
+def test_the_router_is_told_what_a_limit_leaves_of_a_board(step):
+    simulation, _, _ = step["capper-limits"]
+    [unit] = [one for one in simulation.picker.units() if one.backend.name == "a100"]
+    _, limit_watts = simulation.actuation.ordered[unit.address]
+    told = unit.backend.profile
+    assert told.power.prefill_watts <= limit_watts
+    prior = prior_profile("A100", parameters=8.03e9)
+    assert told.step.per_prompt_token_seconds > prior.step.per_prompt_token_seconds
 
 
 def test_the_original_rule_alone_stops_growth_and_violates_the_lower_cap(step):

@@ -63,6 +63,10 @@ class Writes:
                 f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has '
                 "been modified; please apply your changes to the latest version and try again",
             )
+        uid = obj.get("metadata", {}).get("uid")
+        if uid and uid != before["metadata"]["uid"]:
+            immutable = f'Invalid value: "{uid}": field is immutable'
+            raise invalid(resource, before["metadata"]["name"], [("metadata.uid", immutable)])
         after = self._merged(resource, before, obj, subresource)
         managed_fields.note_update(
             before,

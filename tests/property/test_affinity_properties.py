@@ -114,7 +114,7 @@ def test_no_affinity_breaks_the_guard_and_no_prefix_is_longer_than_its_prompt(st
         question = picker.question(facts, now_seconds=now_seconds, draw=0.5)
         assert all(
             0.0 <= near.cached_tokens <= near.believed_tokens < question.demand.prompt_tokens
-            for near in question.demand.near.values()
+            for near in (question.demand.at(address) for address in addresses)
         )
         lateness = {unit.address: question.lateness(unit) for unit in question.eligible}
         pick = picker.pick(facts, now_seconds=now_seconds, draw=0.5)

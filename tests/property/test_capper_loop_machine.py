@@ -21,13 +21,23 @@ from capper.decide.observation import (
 from capper.decide.plan import (
     Brake,
     ReleaseClock,
+    ReleasePowerLimit,
     RestoreMaxReplicas,
     SetClock,
     SetMaxReplicas,
+    SetPowerLimit,
     SetShed,
     ShedLevel,
 )
-from capper.decide.policy import DomainPolicy, Mode, NamedCap, Policy, Rung, TargetPolicy
+from capper.decide.policy import (
+    DomainPolicy,
+    LimitRange,
+    Mode,
+    NamedCap,
+    Policy,
+    Rung,
+    TargetPolicy,
+)
 from capper.decide.state import State
 
 TURN_SECONDS = 15.0
@@ -42,7 +52,7 @@ class Deployment:
         self.top = self.bound = top
         self.busy_watts = busy_watts
         self.replicas, self.demand = 1, 1.0
-        self.hertz, self.refusing = None, False
+        self.hertz, self.limit_watts, self.refusing = None, None, False
 
     def turn(self):
         # As the HPA: up by at most 4, down to the bound at once and by demand one at a time.
@@ -52,7 +62,8 @@ class Deployment:
     def watts(self):
         busy = 0.0 if self.refusing else min(1.0, self.demand / self.replicas)
         full = IDLE_WATTS + busy * self.busy_watts
-        return self.replicas * CURVE.watts(self.hertz or CURVE.base_hertz, base_watts=full)
+        each = CURVE.watts(self.hertz or CURVE.base_hertz, base_watts=full)
+        return self.replicas * min(each, self.limit_watts or each)
 
     def reading(self):
         return TargetReading(
@@ -73,14 +84,22 @@ class Loop(RuleBasedStateMachine):
         busy=st.floats(100.0, 900.0),
         rungs=st.sets(st.sampled_from(Rung)),
         clocked=st.booleans(),
+        limited=st.booleans(),
     )
-    def start(self, tops, busy, rungs, clocked):
+    def start(self, tops, busy, rungs, clocked, limited):
         self.plants = {f"t{n}": Deployment(top, busy) for n, top in enumerate(tops)}
         self.full_watts = sum(top * (IDLE_WATTS + busy) for top in tops)
         self.policy = Policy(
             domains=(self.root(self.full_watts * 2.0),),
             targets=tuple(
-                TargetPolicy(ref=ref, clocks=CURVE if clocked else None) for ref in self.plants
+                TargetPolicy(
+                    ref=ref,
+                    clocks=CURVE if clocked else None,
+                    limit_range=LimitRange(IDLE_WATTS + 0.3 * busy, IDLE_WATTS + busy)
+                    if limited
+                    else None,
+                )
+                for ref in self.plants
             ),
             mode=Mode.ENFORCE,
             rungs=frozenset(rungs | {Rung.REPLICAS}),
@@ -141,6 +160,7 @@ class Loop(RuleBasedStateMachine):
             memory = self.state.targets[ref]
             assert not memory.touched, (ref, plant.bound, memory)
             assert plant.hertz is None
+            assert plant.limit_watts is None
             assert not plant.refusing
         assert self.state.domains["fleet"].price_ratio == 1.0
 
@@ -173,6 +193,12 @@ class Loop(RuleBasedStateMachine):
             self.plants[action.target].hertz = action.hertz
         elif isinstance(action, ReleaseClock):
             self.plants[action.target].hertz = None
+        elif isinstance(action, SetPowerLimit):
+            between = self.policy.targets[0].limit_range
+            assert between.lowest_watts <= action.watts <= between.highest_watts
+            self.plants[action.target].limit_watts = action.watts
+        elif isinstance(action, ReleasePowerLimit):
+            self.plants[action.target].limit_watts = None
         elif isinstance(action, SetShed | Brake):
             refusing = isinstance(action, Brake) or action.level == ShedLevel.ALL
             for plant in self.plants.values():

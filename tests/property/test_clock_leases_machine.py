@@ -104,7 +104,8 @@ class Leases(RuleBasedStateMachine):
     @rule()
     def crash_and_restart(self):
         boards = {"GPU-0": self.plant.board()}
-        self.book = LeaseBook(RAMP, from_document(json.loads(self.record), boards))
+        self.book = LeaseBook(RAMP)
+        self.book.take_up(from_document(json.loads(self.record), boards))
         self.book.end_all()
         self.turn(at_once=True)
         self.as_it_was_or_safe()

@@ -52,10 +52,10 @@ def test_a_supply_sensor_that_is_off_never_brings_inlets_over_the_redline(rise, 
     assert hottest <= max(REDLINE - cooling.margin_celsius + TOLERANCE, coldest, start + rise)
 
 
-@given(st.floats(0.0, 8.0), st.floats(0.0, 5.0))
-def test_a_room_that_is_known_is_cooled_no_more_than_it_needs(rise, extra):
+@settings(max_examples=20)
+@given(st.floats(0.0, 8.0))
+def test_a_room_that_is_known_is_cooled_no_more_than_it_needs(rise):
     """With sensors that are right the supply settles at what keeps the margin."""
-    del extra
     cooling = Cooling.model_validate({"rampCelsiusPerMinute": 1.0})
     supply, inlet, point = 18.0, 18.0 + rise, None
     for step in range(400):

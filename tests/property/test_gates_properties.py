@@ -1,6 +1,7 @@
 """Pods at their gates: watts are conserved, nobody waits too long, listing order is nothing."""
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +147,28 @@ def test_victims_are_few_known_and_each_named_once(racks, candidates, count):
     found = costs(chosen)
     assert [found[name] for name in chosen] == sorted(found.values())
     assert all(value < 0 for value in found.values())
+
+
+@given(room=rooms, waiting=pods, how=rules, most=st.integers(0, 3))
+def test_a_turn_that_is_cut_short_is_the_beginning_of_the_whole_one(room, waiting, how, most):
+    whole = decide_gates(waiting, room, how)
+    short = decide_gates(waiting, room, replace(how, rankings=most))
+    placed = [one for one in short if one.rack is not None]
+    assert placed == [one for one in whole if one.rack is not None][: len(placed)]
+    assert len(placed) <= most
+    assert {one.key for one in short if one.fate is Fate.LET_GO} == {
+        one.key for one in whole if one.fate is Fate.LET_GO
+    }
+
+
+@given(room=rooms, waiting=pods, how=rules)
+def test_pods_that_are_alike_fare_as_if_each_were_looked_at(room, waiting, how):
+    doubled = waiting + [replace(pod, key=f"{pod.key}-twin") for pod in waiting]
+    decisions = {one.key: one for one in decide_gates(doubled, room, how)}
+    left = room
+    for pod in sorted(doubled, key=lambda one: (-one.age_seconds, one.key)):
+        one = decisions[pod.key]
+        [alone] = decide_gates([pod], left, how)
+        assert (alone.fate, alone.rack) == (one.fate, one.rack)
+        if one.rack is not None:
+            left = left.reserving(one.rack, one.watts)

@@ -8,9 +8,11 @@ from fleet.physics import Mix
 from fleet.priors import ACCELERATORS, prior_profile
 from fleet.signals import FreshnessPolicy
 from fleet.topology import Backend, Replica
+from router.decide.demand import Demand
+from router.decide.group import build_groups
+from router.decide.guard import predict, send_prompt
 from router.decide.ledger import Account
-from router.decide.pool import build_groups
-from router.decide.unit import Demand, Unit
+from router.decide.unit import Unit
 
 MIX = Mix(prompt_tokens=1155, computed_prompt_tokens=1155, output_tokens=211)
 accelerators = st.sampled_from(sorted(ACCELERATORS))
@@ -47,7 +49,7 @@ def asking(prompt_tokens):
 
 
 def predicted_tpot(unit, demand, *, now_seconds):
-    return unit.predict(demand, kv_limit_ratio=0.9, now_seconds=now_seconds).tpot_seconds
+    return predict(unit, demand, kv_limit_ratio=0.9, now_seconds=now_seconds).tpot_seconds
 
 
 @given(accelerators, st.lists(prompts, max_size=20), st.integers(0, 250), prompts)
@@ -58,7 +60,7 @@ def test_prompts_sent_never_lower_the_prediction_and_one_chunk_bounds_it(
     step = unit.profile.step
     quiet = before = predicted_tpot(unit, demand, now_seconds=0.0)
     for tokens in sent:
-        unit.send_prompt(asking(tokens), now_seconds=0.0)
+        send_prompt(unit, asking(tokens), now_seconds=0.0)
         now = predicted_tpot(unit, demand, now_seconds=0.0)
         assert now >= before
         before = now
@@ -77,7 +79,7 @@ def test_a_burst_is_forgotten(accelerator, sent, prompt_tokens):
     unit, demand = make_unit(accelerator), asking(prompt_tokens)
     quiet = predicted_tpot(unit, demand, now_seconds=0.0)
     for tokens in sent:
-        unit.send_prompt(asking(tokens), now_seconds=0.0)
+        send_prompt(unit, asking(tokens), now_seconds=0.0)
 
     later = predicted_tpot(unit, demand, now_seconds=1000.0)
 
@@ -86,12 +88,12 @@ def test_a_burst_is_forgotten(accelerator, sent, prompt_tokens):
 
 def test_a_burst_that_steady_state_would_allow_is_refused_until_it_is_over():
     unit, demand = make_unit("A100", running=20), asking(1155.0)
-    assert unit.predict(demand, kv_limit_ratio=0.9, now_seconds=0.0).passes
+    assert predict(unit, demand, kv_limit_ratio=0.9, now_seconds=0.0).passes
     for _ in range(40):
-        unit.send_prompt(demand, now_seconds=0.0)
+        send_prompt(unit, demand, now_seconds=0.0)
 
-    refused = unit.predict(demand, kv_limit_ratio=0.9, now_seconds=0.0)
-    again = unit.predict(demand, kv_limit_ratio=0.9, now_seconds=10.0)
+    refused = predict(unit, demand, kv_limit_ratio=0.9, now_seconds=0.0)
+    again = predict(unit, demand, kv_limit_ratio=0.9, now_seconds=10.0)
 
     assert (refused.passes, refused.limit) == (False, "tpot")
     assert again.passes

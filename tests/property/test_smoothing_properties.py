@@ -9,7 +9,7 @@ from smoothing_builders import RULES, STEP, STEPS, instance, traces, tree
 
 from capper.decide.smoothing import Dealing, deal, leaf_peaks_watts, peaks_watts
 from capper.decide.smoothing_hints import peak_board, placement_hints, with_replica
-from capper.decide.smoothing_scores import added, asynchrony, k_means, peak
+from capper.decide.smoothing_scores import added, asynchrony, hulls, k_means, peak
 from capper.decide.smoothing_weeks import WeekBuilder
 
 LEAVES = ("a", "b", "c", "d")
@@ -101,6 +101,24 @@ def test_a_rise_is_at_most_the_replica_on_every_level_and_sorted(fleet, data):
         assert one.leaf_rise_watts - 1e-6 <= one.rise_watts <= 3 * replica + 1e-6
     rises = [round(one.rise_watts) for one in hints]
     assert rises == sorted(rises)
+
+
+@given(st.lists(weeks, min_size=1, max_size=4), st.integers(1, 40))
+def test_hulls_keep_peaks_and_are_never_below_a_sum(parts, most):
+    found = hulls(parts, most=most)
+    assert [peak(one) for one in found] == [peak(one) for one in parts]
+    assert all(len(one) <= most for one in found)
+    [whole] = hulls([added(parts)], most=most)
+    assert all(a >= b - 1e-9 for a, b in zip(added(found), whole, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(fleets(), st.integers(1, STEPS))
+def test_a_board_of_hulls_has_the_same_peaks_and_errs_on_the_safe_side(fleet, most):
+    exact, coarse = peak_board(fleet, TREE), peak_board(fleet, TREE, most_steps=most)
+    assert coarse.peaks == exact.peaks
+    for service, nodes in exact.after.items():
+        assert all(coarse.after[service][name] >= watts - 1e-9 for name, watts in nodes.items())
 
 
 @settings(max_examples=60, deadline=None)

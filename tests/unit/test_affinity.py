@@ -43,7 +43,7 @@ class Stage:
 
     def carry(self, *addresses):
         """These are committed from now on."""
-        for pool in self.picker._pools.values():
+        for pool in self.picker._roster.pools.values():
             pool.committed = frozenset(addresses)
 
     def observe(self, readings=None, *, adapters=None, restarts=None):

@@ -3,7 +3,10 @@
 import pytest
 import yaml
 
+from capper.clocks.nvml import Fault, Nvml, NvmlError
+from headrace.agent import refuse_amd
 from headrace.agent_file import load_agent
+from headrace.config_errors import BadInputError
 from headrace.main import main
 
 OWNERS = {"owners": {"llm/chat-0": ["GPU-0"]}}
@@ -29,6 +32,29 @@ def written(folder, config):
 def test_bad_files(tmp_path, capsys, config, words):
     assert main(["agent", "--config", str(written(tmp_path, config))]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_amd_nodes_are_told_apart_from_nodes_whose_nvidia_driver_comes_later(tmp_path):
+    nvml = NoNvml()
+    refuse_amd(nvml, tmp_path / "kfd")
+    (tmp_path / "kfd").mkdir()
+    with pytest.raises(BadInputError, match="clocks of AMD GPUs are not set"):
+        refuse_amd(nvml, tmp_path / "kfd")
+
+
+class NoNvml(Nvml):
+    """A machine without the library, whatever this one has."""
+
+    def start(self):
+        raise NvmlError(Fault.ABSENT, "NVML: nvmlInit: NVML or its driver is not there.")
+
+
+def test_check_knows_the_file(tmp_path, capsys):
+    path = written(tmp_path, {**OWNERS, "node": "n"})
+    assert main(["check", str(path)]) == 0
+    assert "an agent file: 1 boards declared" in capsys.readouterr().out
+    assert main(["check", str(written(tmp_path, {"kubelet_socket": 7}))]) == 2
+    assert "kubelet_socket" in capsys.readouterr().err
 
 
 def test_owners_by_board_and_paths_beside_the_file(tmp_path):

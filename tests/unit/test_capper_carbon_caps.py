@@ -13,7 +13,7 @@ from capper.carbon.looks import (
     memory_from,
 )
 from capper.carbon.watch import CarbonWatch
-from capper.decide.carbon import CarbonState, Slot
+from capper.decide.carbon import CarbonState, EmissionBudget, Slot, metered
 
 HOUR, DAY = 3600.0, 86_400.0
 MONDAY = 4 * DAY  # 1970-01-05
@@ -115,12 +115,45 @@ def test_carbon_holds_the_cap_down_no_longer_than_allowed():
             level=st.none() | st.integers(0, 7),
             emitted_grams=st.floats(0, 1e9),
             metered_seconds=st.none() | st.floats(0, 2e9),
+            kind=st.none() | st.sampled_from(["average", "marginal"]),
+            kind_changed_seconds=st.none() | st.floats(0, 2e9),
+            total_grams=st.floats(0, 1e9),
         ),
         eco_since_seconds=st.none() | st.floats(0, 2e9),
     )
 )
 def test_the_memory_survives_a_restart(memory):
     assert memory_from(memory_document(memory)) == memory
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-60.0, 2 * DAY),
+            st.none() | st.floats(0.0, 900.0),
+            st.none() | st.floats(0.0, 500.0),
+            st.sampled_from(["average", "marginal", None]),
+        ),
+        max_size=20,
+    )
+)
+def test_emissions_of_a_kind_only_grow_and_never_by_more_than_the_cap_allows(turns):
+    budget = EmissionBudget(grams=1000.0, min_cap_watts=100.0, max_cap_watts=1000.0)
+    state, now = CarbonState(), MONDAY
+    for seconds, watts, grams, kind in turns:
+        now += seconds
+        after = metered(
+            budget, state, watts=watts, grams_per_kilowatt_hour=grams, now_seconds=now, kind=kind
+        )
+        same = kind in {None, state.kind} or state.kind is None
+        if same:
+            most = 1000.0 * max(0.0, seconds) / 3.6e6 * 500.0
+            assert state.total_grams <= after.total_grams <= state.total_grams + most + 1e-6
+        else:
+            assert (after.total_grams, after.kind) == (0.0, kind)
+            assert after.emitted_grams <= budget.grams
+        assert after.emitted_grams >= 0.0
+        state = after
 
 
 @pytest.mark.parametrize("damaged", [None, [], {}, {"state": 3}, {"state": {"level": "x"}}])

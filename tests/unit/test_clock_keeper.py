@@ -175,6 +175,16 @@ def test_what_a_board_cannot_do_becomes_its_lowest_and_is_said(node, boards):
     assert "50 W is below its lowest limit, 200 W" in answer.sentence
 
 
+def test_a_board_without_a_power_limit_is_locked_all_the_same(node, boards):
+    boards.fail(nvmlDeviceGetPowerManagementLimitConstraints=nvml_harness.NOT_SUPPORTED)
+    answer = node.hold(1740, 300)
+    assert (answer.outcome, boards.settings()) == (Outcome.HELD, (1740, 650))
+    assert "its power limit cannot be set" in answer.sentence
+    answer = node.hold(None, 300, uuid="GPU-1")
+    assert answer.outcome is Outcome.REFUSED
+    assert boards.settings(1) == FREE
+
+
 @pytest.mark.parametrize(
     ("function", "code", "words"),
     [
@@ -232,6 +242,22 @@ def test_after_a_reload_of_the_driver_everything_is_set_again(node, boards):
     assert node.keeper.tally.mismatches == 0
     node.keeper.close()
     assert boards.settings() == FREE
+
+
+def test_a_critical_error_that_resets_a_board_is_no_other_writer(node, boards):
+    node.hold(1740, 300, lease_seconds=10_000)
+    for _ in range(4):
+        boards.xid(0, 79)
+        boards.set(0, lock_mhz=0, limit_mw=700_000)
+        node.beat(times=2)
+        assert boards.settings() == (1740, 300)
+    assert node.keeper.tally.faults == {"xid_79": 4}
+    assert node.keeper.tally.mismatches == 0
+    # One that resets nothing disturbs nothing.
+    boards.xid(0, 13)
+    node.beat()
+    assert node.keeper.book.holdings["GPU-0"].known
+    assert boards.settings() == (1740, 300)
 
 
 def test_a_wrong_read_back_is_a_failure_and_the_third_ends_it(node, boards):

@@ -32,6 +32,7 @@ IN_NO_OVERLAY = {
     "components/secret-keys",
     "components/grid-egress",
     "components/vertical",
+    "components/gpu-clocks",
 }
 COMPONENTS = [path for path in KUSTOMIZATIONS if path.parent.name == "components"]
 BUILDS = [path for path in KUSTOMIZATIONS if path not in COMPONENTS]

@@ -42,7 +42,7 @@ def test_it_takes_half_a_minute_of_work_and_no_more():
     picker, _ = flooded(make_fleet({"L40S": 1, "A100": 1, "B200": 1}), 500)
     work_seconds = {
         unit.backend.name: unit.running / group.capacity_requests_per_second
-        for group in next(iter(picker._pools.values())).groups
+        for group in next(iter(picker._roster.pools.values())).groups
         for unit in group.units
     }
     assert 29.0 < work_seconds["l40s"] < 31.0

@@ -9,7 +9,7 @@ from capper.decide.heat_learning import Learned
 from capper.decide.observation import Sample
 from capper.decide.placement import PlacementPolicy, rank
 from capper.decide.rack_room import PlacementRules, Rack
-from capper.decide.scale_in import VICTIM_COST, RackedPod, costs, excess, victims
+from capper.decide.scale_in import VICTIM_COST, RackedPod, costs, victims
 from capper.decide.steady_states import steady_states
 from capper.decide.stillness import Stillness, StillRules
 from capper.racks.matrix import matrix_in_force
@@ -151,5 +151,3 @@ def test_a_cut_takes_pods_of_the_worst_rack_first_and_there_the_youngest():
     assert victims(pods, racks, 2, PlacementRules()) == order[:2]
     assert costs(order[:2]) == {"over-2.0": VICTIM_COST - 1, "over-1.0": VICTIM_COST}
     assert victims(pods[:2], racks, 1, PlacementRules()) == ()
-    assert excess(racks[2], PlacementRules()) == pytest.approx(0.1)
-    assert excess(racks[0], PlacementRules()) == 0.0

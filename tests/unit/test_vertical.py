@@ -1,6 +1,7 @@
 """Requests, recommendations, conflicts and free GPUs, by hand-made objects."""
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from capper.vertical.fragmentation import Need, NodeRoom, fragments, rooms
 from capper.vertical.host_share import HostRates, extra_watts, host_watts
 from capper.vertical.recommendation import unsupported, vpa_of
 from capper.vertical.requests import Requests, is_gpu, pod_requests, quantity
+from headrace.main import main
 
 GPU = "nvidia.com/gpu"
 GIB = 1024.0**3
@@ -143,6 +145,19 @@ def test_gpus_are_refused_with_the_field_that_names_them(field):
         " change."
     )
     assert unsupported(vpa(target={"cpu": "1"})) == []
+
+
+def test_headrace_check_refuses_a_file_with_a_vpa_on_gpus(tmp_path, capsys):
+    path = tmp_path / "vpa.yaml"
+    good = {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler", **vpa()}
+    bad = {**good, **vpa(policies=[{"containerName": "*", "controlledResources": [GPU]}])}
+    path.write_text(yaml.safe_dump(good))
+    assert main(["check", str(path)]) == 0
+    assert "VerticalPodAutoscaler chat" in capsys.readouterr().out
+    path.write_text(yaml.safe_dump_all([good, bad]))
+    assert main(["check", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path} (document 2): VerticalPodAutoscaler chat: spec.resourcePolicy")
 
 
 # Conflicts

@@ -132,14 +132,18 @@ ALERTS: tuple[Alert, ...] = (
         expr=(
             f"time() - {_LAST_TURN} > 60\n"
             "  or (max(last_over_time(capper_configurations[1h])) > 0\n"
-            "    unless on () max(capper_configurations) > 0)"
+            "    unless on () max(capper_configurations) > 0)\n"
+            "  or sum by (node) (increase(clock_agent_lease_expirations_total[5m])) > 0\n"
+            "  or max by (node) (clock_agent_board_safe_limit) > 0"
         ),
         for_seconds=60,
         severity="critical",
-        summary="No turn of the capping loop for a minute {{ $labels.config }}",
+        summary="Nobody renews what the capper holds {{ $labels.config }}{{ $labels.node }}",
         action=(
-            "Prices and allowances have expired and leases of clocks run out; bounds that were"
-            " written stay. See whether the process runs, and which one leads."
+            "With a configuration: no turn of its loop for a minute; prices and allowances have"
+            " expired and leases of clocks run out, bounds that were written stay. See whether the"
+            " process runs, and which one leads. With a node: leases of its GPUs have run out, or"
+            " a safe limit is held; see whether the capper reaches its agent."
         ),
     ),
 )

@@ -1,0 +1,152 @@
+"""What a request would meet on a replica, and whether that keeps the objective. Pure.
+
+Predicted TPOT at B + 1 with prefill interference, predicted TTFT, KV room and batch slots, each
+over its limit. This is asked several times per pick, so what several predictions share is
+computed once.
+"""
+
+from typing import NamedTuple
+
+from router.decide.demand import Demand
+from router.decide.unit import Unit
+
+
+class Prediction(NamedTuple):
+    """What the request would meet on a replica.
+
+    Attributes:
+        tpot_seconds: At B + 1, with the prompts of a steady state or those of just now.
+        ttft_seconds: Queue, pending prompts and own prefill.
+        kv_ratio: KV use once admitted.
+        lateness_ratio: The worst of prediction over limit; at most 1 when the guard passes.
+        limit: Which of the limits that is: "tpot", "ttft", "kv" or "slots".
+    """
+
+    tpot_seconds: float
+    ttft_seconds: float
+    kv_ratio: float
+    lateness_ratio: float
+    limit: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether every objective holds with its margin."""
+        return self.lateness_ratio <= 1.0
+
+
+def predict(unit: Unit, demand: Demand, *, kv_limit_ratio: float, now_seconds: float) -> Prediction:
+    """What `demand` would meet on `unit`, as one request more."""
+    objective, margin = unit.backend.objective, unit.backend.objective.margin_ratio
+    tpot_seconds, ttft_seconds, kv_ratio, batch = _forecast(unit, demand, now_seconds)
+    lateness_ratio, limit = max(
+        (tpot_seconds / (margin * _tpot_objective(unit, demand)), "tpot"),
+        (
+            ttft_seconds / (margin * (demand.ttft_objective_seconds or objective.ttft_seconds)),
+            "ttft",
+        ),
+        (kv_ratio / kv_limit_ratio, "kv"),
+        (batch / unit.backend.max_running_requests, "slots"),
+    )
+    return Prediction(tpot_seconds, ttft_seconds, kv_ratio, lateness_ratio, limit)
+
+
+def lateness(unit: Unit, demand: Demand, kv_limit_ratio: float, now_seconds: float) -> float:
+    """The same worst prediction over limit, without the rest."""
+    objective, margin = unit.backend.objective, unit.backend.objective.margin_ratio
+    tpot_seconds, ttft_seconds, kv_ratio, batch = _forecast(unit, demand, now_seconds)
+    return max(
+        tpot_seconds / (margin * _tpot_objective(unit, demand)),
+        ttft_seconds / (margin * (demand.ttft_objective_seconds or objective.ttft_seconds)),
+        kv_ratio / kv_limit_ratio,
+        batch / unit.backend.max_running_requests,
+    )
+
+
+def is_full(unit: Unit, demand: Demand, *, kv_limit_ratio: float) -> bool:
+    """Whether `demand` would only queue in the engine: no batch slot, or no KV room.
+
+    An idle replica is never full, so that what is larger than the limit is served some day.
+    """
+    running = unit.running
+    if running < 1.0:
+        return False
+    kv_tokens = unit.resident_tokens + demand.resident_tokens
+    return (
+        running + 1.0 > unit.backend.max_running_requests
+        or kv_tokens > kv_limit_ratio * unit.kv_capacity_tokens
+    )
+
+
+def prefill_seconds(unit: Unit, demand: Demand) -> float:
+    """Time to compute what is not cached of the prompt, decodes in the same steps included.
+
+    An adapter that must be loaded comes first.
+    """
+    step, near = unit.profile.step, demand.at(unit.address)
+    new_tokens = demand.prompt_tokens - near.cached_tokens
+    prompt_seconds = step.prompt_seconds(new_tokens, cached_tokens=near.cached_tokens)
+    decode_seconds = step.decode_seconds(unit.running, unit.resident_tokens)
+    chunks = -(-new_tokens // step.chunk_tokens)
+    return near.load_seconds + prompt_seconds + max(chunks, 1.0) * decode_seconds
+
+
+def send_prompt(unit: Unit, demand: Demand, *, now_seconds: float) -> None:
+    """Count the prompt of a request that was just picked for `unit`, and others' like it."""
+    cached_tokens = demand.at(unit.address).cached_tokens
+    prompt_seconds = unit.profile.step.prompt_seconds(
+        demand.prompt_tokens - cached_tokens, cached_tokens=cached_tokens
+    )
+    unit.prompt_inflow.add(unit.fleet_ratio * prompt_seconds, now_seconds=now_seconds)
+
+
+def _tpot_objective(unit: Unit, demand: Demand) -> float:
+    """A request may ask for more than its backend promises, not for less.
+
+    Those that run already were promised the backend's own, and it would be they who wait.
+    """
+    promised_seconds = unit.backend.objective.tpot_seconds
+    asked_seconds = demand.tpot_objective_seconds
+    return min(asked_seconds, promised_seconds) if asked_seconds else promised_seconds
+
+
+def _forecast(unit: Unit, demand: Demand, now_seconds: float) -> tuple[float, float, float, float]:
+    """TPOT, TTFT, KV use and batch once `demand` is there too.
+
+    TPOT is the worse of two: that of a steady state at this batch (its interference as in
+    fleet.physics), and that of a short answer among the prompts that came here just now. While
+    prompts take a share s of the time, a decode step takes T / (1 - s); and never more than T and
+    one full chunk, because that is all the prefill that an engine puts in a step.
+    """
+    step, mix, near = unit.profile.step, demand.mix, demand.at(unit.address)
+    running, resident_tokens = unit.running, unit.resident_tokens
+    batch, kv_tokens = running + 1.0, resident_tokens + demand.resident_tokens
+    decode_seconds = step.decode_seconds(batch, kv_tokens)
+    mean_seconds = step.prompt_seconds(mix.computed_prompt_tokens) / max(mix.output_tokens, 1.0)
+    steady_seconds = decode_seconds + batch * mean_seconds
+
+    cached_tokens = near.cached_tokens
+    new_tokens = demand.prompt_tokens - cached_tokens
+    own_seconds = step.prompt_seconds(new_tokens, cached_tokens=cached_tokens)
+    inflow = unit.prompt_inflow
+    share = inflow.per_second(now_seconds=now_seconds) + own_seconds / inflow.window_seconds
+    chunk_tokens = step.chunk_tokens
+    longest = max(new_tokens, mix.computed_prompt_tokens)
+    burst_seconds = decode_seconds + step.prompt_seconds(
+        chunk_tokens, cached_tokens=max(0.0, longest - chunk_tokens)
+    )
+    if share < 1.0:
+        burst_seconds = min(decode_seconds / (1.0 - share), burst_seconds)
+
+    chunks = -(-new_tokens // chunk_tokens)
+    own_prefill_seconds = (
+        near.load_seconds
+        + own_seconds
+        + max(chunks, 1.0) * step.decode_seconds(running, resident_tokens)
+    )
+    queue_seconds = max(0.0, unit.account.prefill_free_seconds - now_seconds)
+    return (
+        max(steady_seconds, burst_seconds),
+        queue_seconds + unit.foreign_wait_seconds + own_prefill_seconds,
+        kv_tokens / unit.kv_capacity_tokens,
+        batch,
+    )

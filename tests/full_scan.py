@@ -1,0 +1,97 @@
+"""The picking rules as plain scans of the whole fleet: what the kept orders must agree with."""
+
+from router.decide.guard import predict
+from router.decide.outcome import PickReason
+from router.decide.policies import Choice
+from router.decide.request_joules import decode_share_joules, marginal_joules, prompt_joules
+
+
+def in_time(question, unit):
+    return predict(
+        unit,
+        question.demand,
+        kv_limit_ratio=question.kv_limit_ratio,
+        now_seconds=question.now_seconds,
+    ).passes
+
+
+def eligible(question):
+    return [u for u in question.pool.units if u.healthy and question.demand.allows(u.address)]
+
+
+def pack(question, allowed):
+    for group in question.pool.in_merit_order(question.demand):
+        for unit in sorted(group.units, key=lambda unit: (-unit.running, unit.address)):
+            inside = question.demand.allows(unit.address) and allowed(unit)
+            if inside and in_time(question, unit):
+                return unit
+    return None
+
+
+def least_loaded(question):
+    units = eligible(question)
+    fewest = min(unit.running for unit in units)
+    tied = [unit for unit in units if unit.running == fewest]
+    return tied[int(question.draw * len(tied))]
+
+
+def dispatch(question):
+    committed, units = question.pool.committed, eligible(question)
+    if not any(unit.observed for unit in units):
+        fewest = min(units, key=lambda unit: (unit.running, unit.address))
+        return Choice(near(question, fewest), PickReason.DEGRADED)
+    default = pack(question, lambda unit: unit.address in committed)
+    if default is None:
+        default = pack(question, lambda unit: unit.address not in committed)
+    if default is None:
+        return Choice(question.overflow(), PickReason.LEAST_LATE)
+    unit = near(question, default)
+    inside = unit.address in committed
+    return Choice(unit, PickReason.COMMITTED if inside else PickReason.OPENED)
+
+
+def merit_packing(question):
+    unit = pack(question, lambda _: True)
+    if unit is None:
+        return Choice(question.overflow(), PickReason.LEAST_LATE)
+    return Choice(unit, PickReason.POLICY)
+
+
+def near(question, default):
+    home = home_of(question, default)
+    return nearest(question, default) if home is None else home
+
+
+def home_of(question, default):
+    """The session's home where it may stay."""
+    demand, committed = question.demand, question.pool.committed
+    for home in eligible(question):
+        if home.address == demand.session_home and in_time(question, home):
+            joules = marginal_joules(home, demand), marginal_joules(default, demand)
+            inside = default.address in committed
+            if home.address in committed or not inside or joules[0] <= joules[1]:
+                return home
+    return None
+
+
+def nearest(question, default):
+    """Of the default and all that are nearer, the one with the fewest joules."""
+    demand = question.demand
+    best, fewest_joules = default, float("inf")
+    for group in question.pool.groups if demand.near is not None else ():
+        planned = group.price_ratio * group.decode_joules_per_token * demand.output_tokens
+        for unit in group.units:
+            if unit is default or may_be_nearer(question, default, unit):
+                decode = max(planned, decode_share_joules(unit, demand))
+                joules = decode + prompt_joules(unit, demand)
+                if joules < fewest_joules:
+                    best, fewest_joules = unit, joules
+    return best
+
+
+def may_be_nearer(question, default, unit):
+    demand, committed = question.demand, question.pool.committed
+    here, there = demand.at(default.address), demand.at(unit.address)
+    more = there.cached_tokens > here.cached_tokens or there.load_seconds < here.load_seconds
+    alike = (unit.address in committed) == (default.address in committed)
+    return more and alike and demand.allows(unit.address) and in_time(question, unit)
