@@ -10,7 +10,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -37,6 +37,8 @@ SIZES = (8, 100, 1000)
 _ACCELERATORS = ("A100", "H100", "B200")
 _RUNNING_PER_REPLICA = 8
 _REQUEST_SECONDS = 8.0
+_ANSWER_TOKENS = 250.0
+_PAST_SECONDS = 120.0
 _ROUNDS = 7
 _PICKS_PER_ROUND = 1000
 _TURNS_PER_ROUND = 3
@@ -112,6 +114,9 @@ class Steady:
         self._running: list[Ticket] = []
         self._now_seconds = 0.0
         self.observe(self.snapshot())
+        self._now_seconds = _PAST_SECONDS  # of counters that say how long answers are
+        self.observe(self.snapshot())
+        self.commit()
         for _ in range(2 * self._in_flight):
             self.pick()
         self.observe(self.snapshot())
@@ -143,7 +148,8 @@ class Steady:
     def snapshot(self) -> FleetSnapshot:
         """What a scrape shows now."""
         assembly = Assembly(self._fleet, RateWindow())
-        report = _report(self._fleet, self._now_seconds)
+        running = {it.address: float(it.account.running) for it in self._picker.units()}
+        report = _report(self._fleet, self._now_seconds, running)
         assembly.absorb("scrape", report, collected_for=self._fleet)
         return assembly.snapshot(now_seconds=self._now_seconds, version=1)
 
@@ -175,8 +181,9 @@ def _decide_costs(fleet: Fleet) -> Iterator[DecideCost]:
 def _snapshot_cost(fleet: Fleet) -> SnapshotCost:
     assembly = Assembly(fleet, RateWindow())
     times = []
+    running = {it.address: float(_RUNNING_PER_REPLICA) for it in fleet.replicas()}
     for number in range(_ROUNDS):
-        report = _report(fleet, float(number))
+        report = _report(fleet, float(number), running)
 
         def build(number: int = number, report: SourceReport = report) -> None:
             assembly.absorb("scrape", report, collected_for=fleet)
@@ -221,21 +228,25 @@ def fleet_of(size: int) -> Fleet:
     return Fleet(tuple(backends))
 
 
-def _report(fleet: Fleet, now_seconds: float) -> SourceReport:
-    """Six signals of every replica, as a scrape of vLLM and DCGM brings them."""
+def _report(fleet: Fleet, now_seconds: float, running: Mapping[str, float]) -> SourceReport:
+    """Seven signals of every replica, as a scrape of vLLM and DCGM brings them."""
+    finished = _RUNNING_PER_REPLICA / _REQUEST_SECONDS * now_seconds
     values = {
         SignalKind.HEALTHY_RATIO: 1.0,
-        SignalKind.RUNNING_REQUESTS: float(_RUNNING_PER_REPLICA),
         SignalKind.WAITING_REQUESTS: 0.0,
         SignalKind.KV_USAGE_RATIO: 0.1,
         SignalKind.POWER_WATTS: 400.0,
-        SignalKind.GENERATION_TOKENS_TOTAL: 300.0 * now_seconds,
+        SignalKind.GENERATION_TOKENS_TOTAL: _ANSWER_TOKENS * finished,
+        SignalKind.REQUESTS_FINISHED_TOTAL: finished,
     }
     return SourceReport(
         readings=tuple(
             Reading(replica.address, kind, value, now_seconds)
             for replica in fleet.replicas()
-            for kind, value in values.items()
+            for kind, value in {
+                **values,
+                SignalKind.RUNNING_REQUESTS: running[replica.address],
+            }.items()
         )
     )
 

@@ -16,9 +16,10 @@ DAYS = (
     Day(zone="ERCO", start="2022-07-13 05:00:00+00:00"),
     Day(zone="NYIS", start="2022-01-19 04:00:00+00:00"),
     Day(zone="NYIS", start="2022-07-13 04:00:00+00:00"),
+    Day(zone="AZPS", start="2022-01-19 06:00:00+00:00"),
     Day(zone="AZPS", start="2022-07-13 06:00:00+00:00"),
 )
-"""Wednesdays in winter and in summer, from an hour before local midnight (standard time)."""
+"""A Wednesday in winter and one in summer, from an hour before local midnight (standard time)."""
 
 FORECAST_ERROR_RATIO = 0.1
 BUDGET_RATIO = 0.9

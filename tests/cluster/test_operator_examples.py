@@ -58,7 +58,7 @@ def example(namespace, url, **spec):
     document["metadata"]["namespace"] = namespace
     (metric,) = document["spec"]["metrics"]
     metric["prometheusAddress"] = url
-    metric["query"] = metric["query"].replace("[1m]", "[3s]")
+    metric["query"] = metric["query"].replace("[1m]", "[5s]")
     document["spec"] |= spec
     return document
 
@@ -98,7 +98,7 @@ async def test_the_example_applies_and_acts(
         # As the design has it, first: it observes, says what it would do, and writes nothing.
         await cluster.create(example(namespace, prometheus.url, safety=QUICK))
         status = await settled("Watch", 9)
-        assert status["observedWatts"] == pytest.approx(8500.0, rel=0.03)
+        assert status["observedWatts"] == pytest.approx(8500.0, rel=0.05)
         assert condition(status, "Enforcing")["reason"] == "Observe"
 
         spec = {"mode": "Enforce", "replicaBounds": {"preferPausedScaleOut": pauses}}
@@ -109,7 +109,7 @@ async def test_the_example_applies_and_acts(
         assert (target["currentReplicas"], target["maxReplicas"]) == (4, 5)
         assert target["reason"] == "Watch: at most one more than the present 4"
 
-        board.draw(9700.0)
+        board.draw(9600.0)  # a scrape that comes late makes it more, but not the cap
         status = await settled("Restrict", *((5,) if pauses else (4,)), paused=pauses)
         (target,) = status["targets"]
         assert target["reason"] == "Restrict: no growth beyond the present 4"

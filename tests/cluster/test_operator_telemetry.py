@@ -26,7 +26,7 @@ BOARDS = 4
 SPEC = {
     "metrics": [
         {
-            "query": "sum(rate(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION[3s])) / 1000",
+            "query": "sum(rate(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION[5s])) / 1000",
             "scopeCount": BOARDS,
         }
     ],
@@ -39,7 +39,7 @@ SPEC = {
 
 @pytest.fixture
 async def boards():
-    made = [Board(2425.0) for _ in range(BOARDS)]
+    made = [Board(2400.0) for _ in range(BOARDS)]
     for board in made:
         await board.start()
     yield made
@@ -66,7 +66,7 @@ async def keda(kube, namespace):
 
 @contextlib.asynccontextmanager
 async def restricted(keda, namespace, kubeconfig, prometheus):
-    """A running operator at 9,700 W of 10,000: four replicas stay, and no more."""
+    """A running operator at 9,600 W of 10,000: four replicas stay, and no more."""
     observer = PrometheusObserver(prometheus.url, SystemClock())
     async with capper(kubeconfig(), observer, namespace=namespace):
         await keda.create(capping(namespace, cap=10_000, **SPEC))
