@@ -10,6 +10,7 @@ from capper.decide.cooling import CoolingLimits, SetPoint, next_set_point, safe_
 from capper.decide.observation import Sample
 from capper.decide.plan import DomainDecision
 from capper.decide.rack_room import Rack
+from fleet.thermal import ThermalModel
 
 COLDEST_CELSIUS, HOTTEST_CELSIUS = -20.0, 90.0
 """Of a set-point that is believed when it is read back: the range of the API's own fields."""
@@ -24,12 +25,14 @@ class Room:
         supply: Measured elsewhere than at the manager; None: nowhere.
         enforce: Whether set-points are written.
         measure: Asks for the supply in a step; None: nobody is asked.
+        model: Heat recirculation that placement believes; None: inlets alone count.
     """
 
     racks: Mapping[str, Rack]
     supply: Sample | None
     enforce: bool
     measure: Callable[[], Awaitable[Sample | None]] | None = None
+    model: ThermalModel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,7 @@ def decided(
         limits,
         room.racks,
         supply=supply_of(room, reading),
-        model=None,
+        model=room.model,
         before=before,
         now_seconds=now_seconds,
     )

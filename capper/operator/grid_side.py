@@ -16,6 +16,7 @@ from capper.operator.grid import grid_conditions, grid_events
 from capper.operator.journal import Journal
 from capper.secret_keys import Secrets
 from fleet.clock import Clock
+from fleet.thermal import ThermalModel
 
 
 class Supply(Protocol):
@@ -75,6 +76,7 @@ class GridSide:
             supply=None,
             enforce=entry.enforces,
             measure=None if self.supply is None else partial(self.supply.read, spec),
+            model=_model_of(entry),
         )
         entry.cooling = await self.cooling.look(entry.name, spec.cooling, room)
         self._tell(entry)
@@ -100,3 +102,9 @@ class GridSide:
         await self.cooling.aclose()
         if self.supply is not None:
             await self.supply.aclose()
+
+
+def _model_of(entry: Entry) -> ThermalModel | None:
+    """The matrix that placement has found to be of use."""
+    look = entry.racks
+    return None if look is None or look.room is None else look.room.model

@@ -13,6 +13,7 @@ from capper.cooling.looks import Room
 from capper.cooling.watch import CoolingWatch
 from capper.decide.observation import Sample
 from capper.decide.rack_room import Rack
+from fleet.thermal import ThermalModel
 
 NAME = "llm/row"
 
@@ -288,3 +289,20 @@ async def test_what_is_left_behind(manager, hand):
     await one.turn()
     await one.watch.look(NAME, Cooling.model_validate(one.spec), room(enforce=False))
     assert manager.set_celsius == 18.0, "it may not enforce any more"
+
+
+async def test_with_a_matrix_watts_count_before_the_inlets_have_risen(manager, hand):
+    kelvin_per_watt = 1e-3
+    hot = ThermalModel(
+        racks=("a", "b"),
+        approach_celsius=(0.0, 0.0),
+        recirculation_kelvin_per_watt=((kelvin_per_watt, 0.0), (0.0, kelvin_per_watt)),
+    )
+    cool_inlets = room(inlet=22.0, watts=9000.0)
+    manager.set_celsius = 24.0
+    blind = await hand().turn(cool_inlets)
+    manager.set_celsius = 24.0
+    aware = await hand().turn(replace(cool_inlets, model=hot))
+    assert blind.point.supply_celsius >= 24.0
+    assert aware.point.supply_celsius <= 27.0 - 9000.0 * kelvin_per_watt
+    assert aware.unknown == ""
