@@ -21,6 +21,7 @@ from capper.observe.selectors import selectors
 from capper.racks.metrics import RackMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
+PREFIXES = ("headrace_", "capper_", "clock_agent_")
 SUFFIXES = ("_bucket", "_sum", "_count")
 USERS_OWN = {"capper:pdu_watts", "capper:pdu_seen_seconds"}
 
@@ -35,7 +36,7 @@ def exposed():
     registry = CollectorRegistry()
     CapperMetrics(registry, ManualClock())
     RackMetrics(registry)
-    told = {row.name for row in rows("metrics.md") if row.name.startswith(("headrace_", "capper_"))}
+    told = {row.name for row in rows("metrics.md") if row.name.startswith(PREFIXES)}
     assert {name for name in told if name.startswith("capper_")} == set(described(registry))
     histograms = {row.name for row in rows("metrics.md") if row.cells[:1] == ("histogram",)}
     return told | {name + suffix for name in histograms for suffix in SUFFIXES}
