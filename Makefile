@@ -38,7 +38,7 @@ demo: setup ## Everything on one machine: Envoy, router, simulated fleet (ARGS="
 test: setup ## Lint and all tests that need no extra gigabytes (ARGS="-k name")
 	@tests/install-prometheus
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 test-vllm: setup ## Two real vLLMs on CPU behind Envoy (installs 2.5 GB into .cache the first time)
 	$(BIN)/python -m pytest tests/e2e --run-vllm --timeout=900 $(ARGS)
