@@ -245,3 +245,16 @@ async def again(kube, document):
     """The resource as it is now."""
     metadata = document["metadata"]
     return await config_of(kube, metadata["namespace"], metadata["name"])
+
+
+async def killed_in_a_turn(loop, steps):
+    """Cancel a turn after a number of short waits; whether it had ended before."""
+    turn = asyncio.create_task(loop.turn())
+    for _ in range(steps):
+        await asyncio.sleep(0.002)
+        if turn.done():
+            break
+    finished = turn.done()
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    return finished

@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from loopback_http import served_at
 
 
 class RangeServer:
@@ -41,13 +42,5 @@ class RangeServer:
 async def range_server():
     """One that listens."""
     server = RangeServer()
-    application = web.Application()
-    application.router.add_route("*", "/api/v1/query_range", server.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served_at(server.answer, "/api/v1/query_range") as server.url:
         yield server
-    finally:
-        await runner.cleanup()

@@ -125,8 +125,10 @@ async def exporters(count):
 class PrometheusServer:
     """The real binary, scraping given targets several times a second."""
 
-    def __init__(self, folder, jobs, *, interval=SCRAPE_INTERVAL, timeout=SCRAPE_INTERVAL):
-        """Jobs: name -> (addresses, labels of the target)."""
+    def __init__(
+        self, folder, jobs, *, interval=SCRAPE_INTERVAL, timeout=SCRAPE_INTERVAL, keeps="10m"
+    ):
+        """Jobs: name -> (addresses, labels of the target); keeps: how long samples stay."""
         self.binary = shutil.which("prometheus")
         if self.binary is None:
             pytest.skip(
@@ -136,6 +138,7 @@ class PrometheusServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
+        self._keeps = keeps
         self._process = None
         configuration = {
             "global": {"scrape_interval": interval, "scrape_timeout": timeout},
@@ -163,7 +166,7 @@ class PrometheusServer:
                     f"--config.file={self._folder / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self._folder / 'data'}",
                     f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--storage.tsdb.retention.time=10m",
+                    f"--storage.tsdb.retention.time={self._keeps}",
                     "--log.level=warn",
                 ],
                 stdout=log,

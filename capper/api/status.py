@@ -38,6 +38,7 @@ ConditionType = Literal[
     "CarbonKindChanged",
     "CoolingUnknown",
     "CoolingFailing",
+    "CoolingWarm",
     "ClocksPartial",
     "PlacementReady",
     "MatrixUnusable",

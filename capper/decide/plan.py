@@ -187,6 +187,7 @@ class ConditionType(StrEnum):
     CARBON_KIND_CHANGED = "CarbonKindChanged"
     COOLING_UNKNOWN = "CoolingUnknown"
     COOLING_FAILING = "CoolingFailing"
+    COOLING_WARM = "CoolingWarm"
     CLOCKS_PARTIAL = "ClocksPartial"
 
 

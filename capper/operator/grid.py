@@ -12,8 +12,16 @@ from capper.operator.timestamps import rfc3339
 _SENTENCE = 1024
 
 
-def grid_conditions(carbon: CarbonLook, cooling: CoolingLook) -> Iterator[Condition]:
-    """What holds; sentences without their full stop, since several are joined."""
+def grid_conditions(
+    carbon: CarbonLook, cooling: CoolingLook, warm: str = ""
+) -> Iterator[Condition]:
+    """What holds; sentences without their full stop, since several are joined.
+
+    Args:
+        carbon: Of this turn.
+        cooling: Of this turn.
+        warm: From `warm_bands`.
+    """
     told = {
         ConditionType.CARBON_UNKNOWN: carbon.unknown,
         # What is unknown says why, too: one of the two is enough.
@@ -21,6 +29,7 @@ def grid_conditions(carbon: CarbonLook, cooling: CoolingLook) -> Iterator[Condit
         ConditionType.CARBON_KIND_CHANGED: carbon.kind_changed,
         ConditionType.COOLING_FAILING: cooling.problem,
         ConditionType.COOLING_UNKNOWN: cooling.unknown,
+        ConditionType.COOLING_WARM: warm,
     }
     for kind, sentence in told.items():
         if sentence:

@@ -7,6 +7,7 @@ from typing import Protocol
 from capper.api.config import Spec
 from capper.carbon.looks import CarbonLook
 from capper.carbon.watch import CarbonWatch, drawn_of
+from capper.cooling.bands import warm_bands
 from capper.cooling.looks import CoolingLook, Room, racks_of
 from capper.cooling.watch import CoolingWatch
 from capper.decide.observation import Sample
@@ -80,7 +81,7 @@ class GridSide:
         )
         entry.cooling = await self.cooling.look(entry.name, spec.cooling, room)
         self._tell(entry)
-        found = tuple(grid_conditions(entry.carbon, entry.cooling))
+        found = tuple(grid_conditions(entry.carbon, entry.cooling, warm_bands(spec)))
         return replace(plan, conditions=(*plan.conditions, *found))
 
     def _tell(self, entry: Entry) -> None:

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from capper.api import API_VERSION, GROUP, KIND
+from capper.api import API_VERSION, KIND
 from capper.api.config import PowerCappingConfig
-from capper.kube.api import FIELD_MANAGER, KubeApi, KubeError
+from capper.kube.api import KubeApi, KubeError
 from capper.kube.kinds import EVENT, POWER_CAPPING_CONFIG
+from capper.operator.event_body import event_body
 from capper.operator.journal import Event
-from capper.operator.timestamps import rfc3339
 
 _log = logging.getLogger(__name__)
 _QUEUED_EVENTS = 256
@@ -48,30 +48,22 @@ class KubernetesJournal:
     def tell(self, config: PowerCappingConfig, event: Event, *, now_seconds: float) -> None:
         """See Journal."""
         self._number += 1
-        metadata, time = config.metadata, rfc3339(now_seconds)
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": f"{metadata.name}.{int(now_seconds * 1e6):x}.{self._number}",
-                "namespace": metadata.namespace,
-            },
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "namespace": metadata.namespace,
-                "name": metadata.name,
-                "uid": metadata.uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:1024],
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": f"{GROUP}/{FIELD_MANAGER}",
-            "firstTimestamp": time,
-            "lastTimestamp": time,
-            "count": 1,
+        metadata = config.metadata
+        about = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "namespace": metadata.namespace,
+            "name": metadata.name,
+            "uid": metadata.uid,
         }
+        body = event_body(
+            about,
+            event.type,
+            event.reason,
+            event.message,
+            number=self._number,
+            now_seconds=now_seconds,
+        )
         try:
             self._events.put_nowait((metadata.namespace, body))
         except asyncio.QueueFull:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 
-from capper.api import GROUP
-from capper.kube.api import FIELD_MANAGER, KubeApi, KubeError
+from capper.kube.api import KubeApi, KubeError
 from capper.kube.kinds import EVENT, KubeObject
-from capper.operator.timestamps import rfc3339
+from capper.operator.event_body import event_body
 from capper.racks.marks import POD
 from capper.racks.pods import name_of
 from fleet.clock import Clock
@@ -85,32 +84,18 @@ class PodWriter:
     ) -> None:
         """Post an event about a pod; one that cannot be posted is a log line."""
         namespace, name = name_of(pod)
-        now_seconds = self._clock.epoch_seconds()
-        time = rfc3339(now_seconds)
         self._number += 1
-        body = {
+        about = {
             "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "name": f"{name}.{int(now_seconds * 1e6):x}.{self._number}",
-                "namespace": namespace,
-            },
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": namespace,
-                "name": name,
-                "uid": pod["metadata"]["uid"],
-            },
-            "type": kind,
-            "reason": reason,
-            "message": message[:1024],
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": f"{GROUP}/{FIELD_MANAGER}",
-            "firstTimestamp": time,
-            "lastTimestamp": time,
-            "count": 1,
+            "kind": "Pod",
+            "namespace": namespace,
+            "name": name,
+            "uid": pod["metadata"]["uid"],
         }
+        now_seconds = self._clock.epoch_seconds()
+        body = event_body(
+            about, kind, reason, message, number=self._number, now_seconds=now_seconds
+        )
         try:
             await self._api.create(EVENT, namespace, body)
         except KubeError as error:

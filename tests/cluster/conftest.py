@@ -5,6 +5,7 @@ import uuid
 import pytest
 from kube_cluster import ADMIN_TOKEN, Door, KubeApi, write_kubeconfig
 from kube_processes import control_plane as running_control_plane
+from operator_harness import deployment, install, scaled_object
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,15 @@ async def namespace(kube):
     name = f"test-{uuid.uuid4().hex[:8]}"
     await kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
+
+
+@pytest.fixture
+async def keda(kube, namespace):
+    """KEDA's CRDs, and a Deployment of four replicas under a ScaledObject of at most nine."""
+    await install(kube, "keda")
+    await kube.create(deployment(namespace, replicas=4))
+    await kube.create(scaled_object(namespace, maxReplicaCount=9))
+    return kube
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from kube_cluster import KubeError
 from operator_harness import (
     BOUNDS,
@@ -12,10 +11,7 @@ from operator_harness import (
     capping,
     condition,
     config_of,
-    deployment,
     eventually,
-    install,
-    scaled_object,
     status_of,
 )
 
@@ -23,14 +19,6 @@ from capper.actuators.reading import ORIGINAL
 from capper.api import API_VERSION, KIND
 from capper.kube.kinds import at
 from capper.operator.handlers import FINALIZER
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 async def is_bounded(kube, namespace, replicas):

@@ -8,24 +8,13 @@ from operator_harness import (
     bound_of,
     capping,
     condition,
-    deployment,
     direct_loop,
-    install,
-    scaled_object,
     status_of,
     stored,
 )
 from telemetry_harness import ManualClock
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 async def test_a_budget_lowers_the_cap_and_is_kept_over_a_restart(keda, namespace, kubeconfig):

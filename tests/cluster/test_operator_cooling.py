@@ -13,9 +13,6 @@ from operator_harness import (
     capping,
     changed,
     condition,
-    deployment,
-    install,
-    scaled_object,
     status_of,
     stored,
 )
@@ -40,14 +37,6 @@ class WarmPlant(Plant):
             power=(PowerReading(samples=(Sample(1000.0, 1.0),)),), inlet_celsius=inlets
         )
         return replace(seen, domains={**seen.domains, "a": rack, "b": rack})
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from operator_harness import (
     direct_loop,
     eventually,
     install,
+    killed_in_a_turn,
     scaled_object,
     status_of,
     stored,
@@ -31,28 +32,13 @@ KEDA = "keda.sh/v1alpha1"
 SCALER = (KEDA, "ScaledObject")
 
 
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
-
-
 async def test_killed_at_any_await_a_turn_is_made_good(keda, namespace, kubeconfig):
     steps, finished = 0, False
     while not finished:
         document = await stored(keda, capping(namespace, f"cap-{steps}", **BOUNDS))
         async with direct_loop(kubeconfig(), Plant()) as loop:
             await loop.put(await again(keda, document))
-            turn = asyncio.create_task(loop.turn())
-            for _ in range(steps):
-                await asyncio.sleep(0.002)
-                if turn.done():
-                    break
-            finished = turn.done()
-            turn.cancel()
-            await asyncio.gather(turn, return_exceptions=True)
+            finished = await killed_in_a_turn(loop, steps)
         await asyncio.sleep(0.05)  # what the API server had received, it still does
         assert await bound_of(keda, namespace) in {9, 4}, "the first value or the bound, no other"
         # The next process, which may still be in the band that was noted before the end.

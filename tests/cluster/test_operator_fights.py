@@ -1,6 +1,5 @@
 """Another writer that undoes the bound: a few times it is set again, then left alone and said."""
 
-import pytest
 from operator_harness import (
     BOUNDS,
     Plant,
@@ -9,10 +8,7 @@ from operator_harness import (
     capping,
     changed,
     condition,
-    deployment,
     direct_loop,
-    install,
-    scaled_object,
     status_of,
     stored,
 )
@@ -23,14 +19,6 @@ from capper.metrics import CapperMetrics
 
 SETTLED_SECONDS = 31.0  # a written bound has half a minute to show
 FROZEN_SECONDS = 1800.0
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 async def reverted(kube, namespace, replicas=9):

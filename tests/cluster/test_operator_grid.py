@@ -12,9 +12,6 @@ from operator_harness import (
     capping,
     changed,
     condition,
-    deployment,
-    install,
-    scaled_object,
     status_of,
     stored,
 )
@@ -22,14 +19,6 @@ from telemetry_harness import ManualClock
 
 SCHEDULE = {"minCapWatts": 2100, "maxCapWatts": 9000}
 HALF = NOW - NOW % 1800
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 @pytest.fixture

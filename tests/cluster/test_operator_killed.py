@@ -10,6 +10,7 @@ from operator_harness import (
     deployment,
     direct_loop,
     install,
+    killed_in_a_turn,
     scaled_object,
     stored,
 )
@@ -91,14 +92,7 @@ async def test_the_next_process_puts_back_what_was_there(kube, namespace, kubeco
         document = await stored(kube, capping(namespace, name, refs=ref, **spec, **QUICK))
         async with direct_loop(kubeconfig(), Plant()) as loop:
             await loop.put(await again(kube, document))
-            turn = asyncio.create_task(loop.turn())
-            for _ in range(steps):
-                await asyncio.sleep(0.002)
-                if turn.done():
-                    break
-            finished = turn.done()
-            turn.cancel()
-            await asyncio.gather(turn, return_exceptions=True)
+            finished = await killed_in_a_turn(loop, steps)
         await asyncio.sleep(0.05)  # what the API server had received, it still does
         seen.add(at(await now(), path) == written)
         async with direct_loop(kubeconfig(), Plant()) as loop:

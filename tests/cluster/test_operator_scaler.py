@@ -3,7 +3,6 @@
 import asyncio
 
 import grpc
-import pytest
 from keda_client import asked, ended
 from operator_harness import (
     BOUNDS,
@@ -11,11 +10,8 @@ from operator_harness import (
     Plant,
     again,
     capping,
-    deployment,
     direct_loop,
     eventually,
-    install,
-    scaled_object,
     stored,
 )
 
@@ -26,14 +22,6 @@ SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject")
 # Bands follow the watts within a few turns.
 QUICK = {"dwellSeconds": 0, "leaveSamples": 1, "growIntervalSeconds": 0.1}
 SERVED = {**BOUNDS, "externalScaler": {"enabled": True}, "safety": QUICK}
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 async def test_keda_is_told_what_the_cap_allows_and_nothing_is_written(keda, namespace, kubeconfig):

@@ -4,17 +4,13 @@ import asyncio
 import contextlib
 
 import grpc
-import pytest
 from keda_client import asked
 from operator_harness import (
     BOUNDS,
     Plant,
     capper,
     capping,
-    deployment,
     eventually,
-    install,
-    scaled_object,
     status_of,
 )
 
@@ -25,14 +21,6 @@ SERVED = {
     "externalScaler": {"enabled": True},
     "safety": {"dwellSeconds": 0, "leaveSamples": 1, "growIntervalSeconds": 0.1},
 }
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 @contextlib.asynccontextmanager

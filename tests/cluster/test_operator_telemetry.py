@@ -8,10 +8,7 @@ from operator_harness import (
     capper,
     capping,
     condition,
-    deployment,
     eventually,
-    install,
-    scaled_object,
     status_of,
 )
 from power_board import Board
@@ -54,14 +51,6 @@ async def prometheus(tmp_path, boards):
     await server.start()
     yield server
     await server.stop()
-
-
-@pytest.fixture
-async def keda(kube, namespace):
-    await install(kube, "keda")
-    await kube.create(deployment(namespace, replicas=4))
-    await kube.create(scaled_object(namespace, maxReplicaCount=9))
-    return kube
 
 
 @contextlib.asynccontextmanager

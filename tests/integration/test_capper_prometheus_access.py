@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import web
+from loopback_http import served_at
 
 from capper.actuators.workloads import Workload
 from capper.api.files import parse
@@ -37,16 +38,8 @@ class Prometheus:
 @asynccontextmanager
 async def prometheus():
     server = Prometheus()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served_at(server.answer) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 def config(*addresses):

@@ -49,24 +49,6 @@ def history(now_seconds):
     return "\n".join([*lines, "# EOF", ""])
 
 
-class OldPrometheus(PrometheusServer):
-    """One that keeps what is fifteen days old."""
-
-    def _launch(self):
-        with (self._folder / "prometheus.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    self.binary,
-                    f"--config.file={self._folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--log.level=warn",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-
 QUERIES = RackQueries(power_watts="rack_w", inlet_celsius="rack_in", supply_celsius="room_supply")
 
 
@@ -99,7 +81,7 @@ def recorded(tmp_path_factory):
 
 
 async def test_the_matrix_is_learned_from_the_history(recorded):
-    server = OldPrometheus(recorded, {})
+    server = PrometheusServer(recorded, {}, keeps="15d")
     await server.start()
     querier = PrometheusQuerier(
         PrometheusSettings(url=server.url, timeout_seconds=10.0), SystemClock()

@@ -43,25 +43,6 @@ def samples(now):
                 yield name, f"{name}{{{labels}{more}}} {value(at)} {at}"
 
 
-class Backfilled(PrometheusServer):
-    """Keeps what was put into its blocks."""
-
-    def _launch(self):
-        with (self._folder / "prometheus.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    self.binary,
-                    f"--config.file={self._folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--storage.tsdb.retention.time=60d",
-                    "--log.level=warn",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory):
     if shutil.which("promtool") is None:
@@ -73,7 +54,7 @@ def prometheus(tmp_path_factory):
     arguments = ["--max-block-duration=720h", folder / "samples.txt", folder / "data"]
     command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True)
-    server = Backfilled(folder, {})
+    server = PrometheusServer(folder, {}, keeps="60d")
     asyncio.run(server.start())
     yield server
     asyncio.run(server.stop())

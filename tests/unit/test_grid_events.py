@@ -1,11 +1,15 @@
 """What carbon and cooling tell as events: each beginning and each end, and nothing twice."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capper.api.config import Spec
 from capper.carbon.looks import CarbonLook, FeedTold
+from capper.cooling.bands import warm_bands
 from capper.cooling.looks import CoolingLook
 from capper.decide.cooling import SetPoint
 from capper.operator.grid import carbon_status, cooling_status, grid_conditions, grid_events
@@ -77,3 +81,39 @@ def test_warnings_and_their_ends_take_turns(turns):
     assert cooling == ["CoolingUnsure", "CoolingFollows"] * (len(cooling) // 2) + [
         "CoolingUnsure"
     ] * (len(cooling) % 2)
+
+
+def cooled(redline_celsius, *limits_celsius):
+    racks = [
+        {"rackId": f"r{at}", "maxPower": 9000, "maxTemperature": limit}
+        for at, limit in enumerate(limits_celsius)
+    ]
+    return Spec.model_validate(
+        {
+            "powerCapLimit": 9000,
+            "deploymentName": "llama",
+            "rackConstraints": racks,
+            "cooling": {"redlineCelsius": redline_celsius},
+        }
+    )
+
+
+def test_cooling_that_holds_a_rack_in_restrict_says_how_far_it_must_go_down():
+    said = warm_bands(cooled(27, 30, 28))
+    assert "rack r1 leaves Restrict below 25.2" in said
+    assert "must be below 25.7" in said
+    assert warm_bands(cooled(25.6, 30, 28)) == ""
+    assert warm_bands(cooled(27)) == ""
+    (only,) = grid_conditions(KNOWN, COOL, said)
+    assert only.type.value == "CoolingWarm"
+
+
+def test_no_example_lets_cooling_and_bands_fight():
+    seen = 0
+    for path in sorted((Path(__file__).resolve().parents[2] / "k8s").rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if isinstance(document, dict) and document.get("kind") == "PowerCappingConfig":
+                spec = Spec.model_validate(document["spec"])
+                seen += spec.cooling is not None
+                assert warm_bands(spec) == "", path
+    assert seen > 0
