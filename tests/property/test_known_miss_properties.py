@@ -99,11 +99,17 @@ def units(draw):
 
 
 def smaller(demand, ratios, changes):
-    """A request like `demand` that asks for less, under a mix with less prefill."""
+    """A request like `demand` that asks for less, under a mix with less prefill.
+
+    No more of it is cached than it has: nearness is looked up with that bound.
+    """
     prompt, output, mean = ratios
-    mix = demand.mix
+    mix, prompt_tokens = demand.mix, prompt * demand.prompt_tokens
+    if demand.near is not None:
+        cached_tokens = min(demand.near.near.cached_tokens, prompt_tokens)
+        changes = {"near": Known(cached_tokens), **changes}
     return demand._replace(
-        prompt_tokens=prompt * demand.prompt_tokens,
+        prompt_tokens=prompt_tokens,
         output_tokens=output * demand.output_tokens,
         mix=Mix(
             prompt_tokens=mix.prompt_tokens,
