@@ -13,6 +13,7 @@ from capper.operator.snapshot_observer import SnapshotObserver
 from fleet.clock import Clock
 from fleet.topology import Fleet
 from router.admission.demand import WaitingDemand
+from router.decide.backend_mixes import backend_mixes
 from router.decide.picker import Picker
 
 if TYPE_CHECKING:
@@ -84,7 +85,12 @@ class ChosenObserver:
 
 def forecasts(picker: Picker, *, now_seconds: float) -> dict[str, RouterForecast]:
     """By backend: requests in flight, what the committed sets need of it, and what it is worth."""
-    worths = _packed_worths(picker, now_seconds)
+    worths = {
+        name: packed_tokens_per_joule(
+            one.profile, one.mix, tpot_limit_seconds=one.tpot_limit_seconds
+        )
+        for name, one in backend_mixes(picker, now_seconds=now_seconds).items()
+    }
     commitments = picker.commitments().values()
     committed = frozenset(one for each in commitments for one in each.addresses)
     units: dict[str, list[tuple[str, int]]] = {}
@@ -104,20 +110,6 @@ def forecasts(picker: Picker, *, now_seconds: float) -> dict[str, RouterForecast
             packed_tokens_per_joule=worths.get(backend),
         )
         for backend, there in units.items()
-    }
-
-
-def _packed_worths(picker: Picker, now_seconds: float) -> dict[str, float]:
-    """Tokens per joule of a filled replica, by backend, at the mix of the first of its models."""
-    firsts = {unit.backend.name: unit for unit in reversed(picker.units()) if unit.replica.models}
-    return {
-        name: packed_tokens_per_joule(
-            unit.profile,
-            picker.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
-            tpot_limit_seconds=unit.backend.objective.tpot_seconds
-            * unit.backend.objective.margin_ratio,
-        )
-        for name, unit in firsts.items()
     }
 
 

@@ -24,10 +24,10 @@ from capper.clocks.keeper import KeeperSettings, NodeKeeper
 from capper.clocks.messages import Claim, HoldRequest
 from capper.clocks.nvml import Nvml
 from capper.clocks.pool import AgentPool
-from capper.clocks.proto import serialized
 from capper.clocks.ramp import Ramp
 from capper.clocks.record_file import RecordFile
 from capper.clocks.service import ClockAgentService
+from capper.proto import serialized
 from headrace.agent_access import AgentAccessSection
 from telemetry.system_clock import SystemClock
 

@@ -349,6 +349,18 @@ def fleet_file(fleet: SimFleet, *, max_running_requests: int) -> dict:
     }
 
 
+def capping_serve(fleet: SimFleet, **capper) -> dict:
+    """A serve file of router and capper beside fleet.yaml and cap.yaml; ten turns a second."""
+    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
+    return {
+        "fleet": "fleet.yaml",
+        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
+        "admin": {"port": 0},
+        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
+        "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, **capper},
+    }
+
+
 def chat_body(
     prompt_tokens: int = 40, *, model: str = MODEL, max_tokens: int = 16, salt: str = "", **fields
 ) -> dict:

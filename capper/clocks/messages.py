@@ -3,7 +3,7 @@
 A clock or limit of 0 is one that is not asked for, or not there.
 """
 
-from capper.clocks.proto import message_classes
+from capper.proto import message_classes
 
 PACKAGE = "headrace.clocks.v1"
 SERVICE = f"{PACKAGE}.ClockAgent"

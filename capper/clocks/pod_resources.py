@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from capper.clocks.proto import message_classes, serialized
+from capper.proto import message_classes, serialized
 
 _PREFIX = "nvidia.com/"
 _METHOD = "/v1.PodResourcesLister/List"

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from capper.clocks import messages
-from capper.clocks.proto import serialized
+from capper.proto import serialized
 from fleet.clock import Clock
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from capper.clocks.answers import BoardAnswer, BoardClaim
 from capper.clocks.board import FREE, Board, Setting
 from capper.clocks.lease import OnExpiry
 from capper.clocks.owners import OwnerClaim
-from capper.clocks.proto import codec
+from capper.proto import codec
 
 _MOST_CLAIMS = 4096
 _NAMES = ("x509_common_name", "x509_subject_alternative_name")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from capper.api.config import PowerCappingConfig
 from capper.api.smoothing_block import Smoothing
+from capper.background import Background
 from capper.decide.domains import DomainTree
 from capper.decide.policy import DomainPolicy
 from capper.decide.smoothing import Dealing, NodeReport, SmoothingPlan, deal, reports
@@ -79,6 +80,7 @@ class _Source:
     block: Smoothing
     url: str | None
     shape: tuple[tuple[str, str | None], ...]
+    tree: DomainTree
     due_seconds: float
     planned: Planned | None = None
     problem: str = ""
@@ -86,7 +88,7 @@ class _Source:
     noted: set[str] = field(default_factory=set)
 
 
-class SmoothingWatch:
+class SmoothingWatch(Background[_Source]):
     """Makes the plan of each configuration every `refreshSeconds`."""
 
     def __init__(self, access: HistoryAccess, clock: Clock) -> None:
@@ -96,10 +98,9 @@ class SmoothingWatch:
             access: Whom to ask.
             clock: Epoch time.
         """
+        super().__init__()
         self._access = access
         self._clock = clock
-        self._sources: dict[str, _Source] = {}
-        self._looks: dict[str, SmoothingLook] = {}
 
     def look(
         self, name: str, config: PowerCappingConfig, domains: Sequence[DomainPolicy]
@@ -119,59 +120,39 @@ class SmoothingWatch:
         url = self._address(config)
         shape = tuple((one.name, one.parent) for one in domains)
         now_seconds = self._clock.epoch_seconds()
-        source = self._sources.get(name)
+        source = self.sources.get(name)
         asked = (block, url, shape)
         if source is None or (source.block, source.url, source.shape) != asked:
             self.forget(name)
-            source = self._sources[name] = _Source(block, url, shape, now_seconds)
+            source = self.sources[name] = _Source(block, url, shape, tree, now_seconds)
+        source.tree = tree  # its caps move from turn to turn
         if source.task is None and now_seconds >= source.due_seconds:
             source.due_seconds = now_seconds + block.refresh_seconds
             source.task = asyncio.create_task(self._plan(name, source, tree))
-        found = SmoothingLook(
+        return SmoothingLook(
             enabled=True, planned=source.planned, problem=source.problem, tree=tree
         )
-        self._looks[name] = found
-        return found
 
     def board(self, name: str) -> PeakBoard | None:
         """Weekly peaks of "namespace/name" with the caps of the last look, new replicas included.
 
         None without a plan, and when the plan is older than the history that it rests on.
         """
-        source, found = self._sources.get(name), self._looks.get(name)
-        if source is None or source.planned is None or found is None or found.tree is None:
+        source = self.sources.get(name)
+        if source is None or source.planned is None:
             return None
         age_seconds = self._clock.epoch_seconds() - source.planned.made_seconds
         if age_seconds > source.block.history_seconds:
             return None
-        return replace(source.planned.board, tree=found.tree)
+        return replace(source.planned.board, tree=source.tree)
 
     def placed(self, name: str, uid: str, service: str, leaf: str) -> None:
         """Note a new replica, so that the peaks for the next one have it; once for each pod."""
-        source = self._sources.get(name)
+        source = self.sources.get(name)
         if source is not None and source.planned is not None and uid not in source.noted:
             source.noted.add(uid)
             board = with_replica(source.planned.board, service, leaf)
             source.planned = replace(source.planned, board=board)
-
-    async def settled(self) -> None:
-        """Wait until no plan is in the making."""
-        tasks = [one.task for one in self._sources.values() if one.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def forget(self, name: str) -> None:
-        """Plan no more for a configuration."""
-        self._looks.pop(name, None)
-        source = self._sources.pop(name, None)
-        if source is not None and source.task is not None:
-            source.task.cancel()
-
-    async def aclose(self) -> None:
-        """Stop all planning."""
-        tasks = [one.task for one in self._sources.values() if one.task is not None]
-        for name in tuple(self._sources):
-            self.forget(name)
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _address(self, config: PowerCappingConfig) -> str | None:
         """The first Prometheus that the configuration names, else the capper's."""

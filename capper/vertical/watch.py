@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from capper.api.vertical_block import Vertical
+from capper.background import Background
 from capper.vertical.host_share import HostRates
 from capper.vertical.looks import UNREAD, Seen, UnreadError, VerticalLook, look_at
 from fleet.clock import Clock
@@ -43,14 +44,14 @@ class _Source:
     task: asyncio.Task[None] | None = None
 
 
-class VerticalWatch:
+class VerticalWatch(Background[_Source]):
     """Reads again every `refreshSeconds`."""
 
     def __init__(self, reader: Reader, clock: Clock) -> None:
         """Read through `reader`; nothing is read yet."""
+        super().__init__()
         self._reader = reader
         self._clock = clock
-        self._sources: dict[str, _Source] = {}
 
     def look(self, name: str, block: Vertical | None, refs: Iterable[str]) -> VerticalLook:
         """What is known now; begins to read where that is due. Never waits.
@@ -65,10 +66,10 @@ class VerticalWatch:
             return VerticalLook()
         now_seconds = self._clock.monotonic_seconds()
         listed = tuple(sorted(refs))
-        source = self._sources.get(name)
+        source = self.sources.get(name)
         if source is None or source.block != block or source.refs != listed:
             self.forget(name)
-            source = self._sources[name] = _Source(block, listed, now_seconds)
+            source = self.sources[name] = _Source(block, listed, now_seconds)
         if source.task is None and now_seconds >= source.due_seconds:
             source.due_seconds = now_seconds + block.refresh_seconds
             source.task = asyncio.create_task(self._read(name, source))
@@ -83,24 +84,6 @@ class VerticalWatch:
             extra_watts=source.found.extra_watts,
             conditions={**source.found.conditions, **unread},
         )
-
-    async def settled(self) -> None:
-        """Wait until nothing is being read."""
-        tasks = [one.task for one in self._sources.values() if one.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def forget(self, name: str) -> None:
-        """Read no more for a configuration."""
-        source = self._sources.pop(name, None)
-        if source is not None and source.task is not None:
-            source.task.cancel()
-
-    async def aclose(self) -> None:
-        """Stop reading."""
-        tasks = [one.task for one in self._sources.values() if one.task is not None]
-        for name in tuple(self._sources):
-            self.forget(name)
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, name: str, source: _Source) -> None:
         rates = HostRates(

@@ -14,6 +14,7 @@ from loadtest.simulator.observation import Observatory
 from loadtest.simulator.power_watch import PowerWatch
 from loadtest.simulator.thermometers import Thermometers
 from loadtest.simulator.world import World
+from router.decide.backend_mixes import backend_mixes
 
 # How far ahead forecasts reach.
 _FORECAST_INTERVALS = 24
@@ -98,16 +99,12 @@ class ControlRoom:
 
     def _packed_worths(self, now_seconds: float) -> dict[str, float]:
         """At the mix of the first model of a backend, and its learned profile."""
-        picker = self._gateway.picker
-        firsts = {unit.backend.name: unit for unit in reversed(picker.units())}
+        mixes = backend_mixes(self._gateway.picker, now_seconds=now_seconds)
         return {
             name: packed_tokens_per_joule(
-                unit.profile,
-                picker.workload.of(unit.replica.models[0]).mix(now_seconds=now_seconds),
-                tpot_limit_seconds=unit.backend.objective.tpot_seconds
-                * unit.backend.objective.margin_ratio,
+                one.profile, one.mix, tpot_limit_seconds=one.tpot_limit_seconds
             )
-            for name, unit in firsts.items()
+            for name, one in mixes.items()
         }
 
     def _replica(

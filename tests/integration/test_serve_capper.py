@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import yaml
-from stack_harness import fleet_file, replica
+from stack_harness import capping_serve, fleet_file, replica
 from telemetry_harness import until
 
 from headrace.config_errors import BadInputError
@@ -43,14 +43,7 @@ def cap_file(path, watts, **spec):
 async def served(folder, fleet, *, watts, sleep="http", **spec):
     (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
     cap_file(folder / "cap.yaml", watts, **spec)
-    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
-    serve = {
-        "fleet": "fleet.yaml",
-        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
-        "admin": {"port": 0},
-        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
-        "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, "sleep": sleep},
-    }
+    serve = capping_serve(fleet, sleep=sleep)
     (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
     async with Service(*load_serve(folder / "serve.yaml")) as service:
         yield service

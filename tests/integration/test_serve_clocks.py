@@ -8,7 +8,7 @@ import pytest
 import yaml
 from clock_agent_harness import agent_here
 from nvml_harness import FakeBoards
-from stack_harness import fleet_file, replica
+from stack_harness import capping_serve, fleet_file, replica
 from telemetry_harness import until
 
 from headrace.serve_file import load_serve
@@ -71,18 +71,7 @@ def cap_file(folder, watts, **spec):
 @contextlib.asynccontextmanager
 async def served(folder, fleet, agents):
     (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
-    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
-    serve = {
-        "fleet": "fleet.yaml",
-        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
-        "admin": {"port": 0},
-        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
-        "capper": {
-            "configs": ["cap.yaml"],
-            "period_seconds": 0.1,
-            "gpu_clocks": {"agents": list(agents)},
-        },
-    }
+    serve = capping_serve(fleet, gpu_clocks={"agents": list(agents)})
     (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
     async with Service(*load_serve(folder / "serve.yaml")) as service:
         yield service

@@ -2,7 +2,7 @@
 
 import yaml
 from cooling_manager import cooling_manager
-from stack_harness import fleet_file, replica
+from stack_harness import capping_serve, fleet_file, replica
 from telemetry_harness import until
 
 from headrace.serve_file import load_serve
@@ -27,14 +27,7 @@ def files(folder, fleet, manager):
         },
     }
     (folder / "cap.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
-    serve = {
-        "fleet": "fleet.yaml",
-        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
-        "admin": {"port": 0},
-        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
-        "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1},
-    }
+    serve = capping_serve(fleet)
     (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
     return folder / "serve.yaml"
 
