@@ -39,7 +39,8 @@ class DecideSettings:
         stall_min_seconds: No shorter gap counts, whatever the chance: two scrapes, which
             mostly show by then whether anything is written.
         affinity: Whether cached prompts, sessions and loaded adapters count (docs/affinity.md).
-        affinity_blocks: Prompt blocks remembered of all replicas together, about 150 bytes each.
+        affinity_blocks: Prompt blocks remembered of all replicas together, about 50 bytes each in
+            prompts of a thousand tokens.
         affinity_sessions: Sessions remembered; the longest unseen is forgotten first.
         session_idle_seconds: A session unseen for so long starts anew.
         adapter_load_seconds: What an engine takes to load a LoRA adapter that it does not have in

@@ -9,7 +9,7 @@ from fleet.signals import SignalKind
 from router.decide.affinity_adapters import AdapterSlots
 from router.decide.affinity_blocks import TOKENS_PER_STEP, token_blocks
 from router.decide.affinity_events import AllCleared, BlocksRemoved, BlocksStored, EventIndex
-from router.decide.affinity_prefix import PrefixIndex, ReplicaPrefixes
+from router.decide.affinity_prefix import PrefixIndex
 from router.decide.affinity_trust import Trust
 from router.decide.picker import Picker
 from router.decide.request_facts import RequestHints
@@ -42,24 +42,51 @@ class ReferenceLru:
 
 
 @given(
-    st.integers(1, 12),
-    st.lists(st.tuples(st.booleans(), paths), max_size=60),
-    st.integers(1, 12),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("send"), st.sampled_from("abc"), paths),
+            st.tuples(st.just("resize"), st.sampled_from("abc"), st.integers(1, 12)),
+            st.tuples(st.just("forget"), st.sampled_from("abc"), st.none()),
+        ),
+        max_size=80,
+    ),
+    st.lists(paths, min_size=1, max_size=5),
 )
-def test_the_index_is_a_least_recently_used_list(capacity, steps, later):
-    index, reference = ReplicaPrefixes(capacity), ReferenceLru(capacity)
-    for number, (is_sent, path) in enumerate(steps):
-        hashes = chained(path)
-        if number == len(steps) // 2:
-            index.resize(later)
-            reference.capacity = later
-            reference.blocks = reference.blocks[-later:]
-        if is_sent:
-            index.record(hashes)
-            reference.record(hashes)
-        found = index.matching_blocks(hashes)
-        assert found == reference.matching_blocks(hashes) <= len(hashes)
-        assert len(index) == len(reference.blocks) <= index.capacity_blocks
+def test_the_index_is_a_least_recently_used_list_per_replica(steps, asked):
+    index = PrefixIndex(most_blocks=36)
+    references = {address: ReferenceLru(12) for address in "abc"}
+    index.keep_only(frozenset(references))
+    for what, address, value in steps:
+        reference = references[address]
+        if what == "send":
+            index.record(address, chained(value))
+            reference.record(chained(value))
+        elif what == "resize":
+            index.resize(address, value)
+            reference.capacity = value
+            reference.blocks = reference.blocks[-value:]
+        else:
+            index.forget(address)
+            reference.blocks = []
+        assert len(index) == sum(len(one.blocks) for one in references.values())
+    for hashes in map(chained, asked):
+        found = {a: one.matching_blocks(hashes) for a, one in references.items()}
+        assert {a: index.matching_blocks(a, hashes) for a in references} == found
+        assert index.is_anywhere(hashes) == any(found.values())
+        for at in range(len(hashes)):
+            holders = sorted(index.holders(hashes, at))
+            assert holders == sorted(a for a, blocks in found.items() if blocks > at)
+    assert bool(index.runs) == bool(len(index))
+    index.keep_only(frozenset())
+    assert (len(index), index.runs) == (0, 0)
+
+
+def test_what_is_sent_again_and_again_takes_no_more_room():
+    index = PrefixIndex(most_blocks=1000)
+    index.keep_only(frozenset("ab"))
+    for turn in range(500):
+        index.record("ab"[turn % 2], chained([0, 1, 2][: 1 + turn % 3]))
+    assert (len(index), index.runs) == (6, 3)
 
 
 @given(
