@@ -10,7 +10,7 @@ ARGS   ?=
 # xds-protos carries an old copy of this one's files; the later of the two to be installed wins.
 LAST   := opentelemetry-proto
 
-.PHONY: help setup demo test test-vllm lint format clean
+.PHONY: help setup demo test test-vllm soak lint format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: setup ## Lint and all tests that need no extra gigabytes (ARGS="-k name")
 
 test-vllm: setup ## Two real vLLMs on CPU behind Envoy (installs 2.5 GB into .cache the first time)
 	$(BIN)/python -m pytest tests/e2e --run-vllm --timeout=900 $(ARGS)
+
+soak: setup ## A router under load for an hour (ARGS="--duration-seconds 600")
+	@$(BIN)/headrace bench soak $(ARGS)
 
 lint: setup ## ruff, mypy --strict, import contracts, size budget
 	@$(BIN)/ruff check --quiet .

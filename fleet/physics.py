@@ -4,13 +4,12 @@ All energies are dynamic: above the idle power that is paid anyway.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleet.profile import Profile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
+class Mix(NamedTuple):
     """The present request mix of a model, as means.
 
     Attributes:

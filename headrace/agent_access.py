@@ -3,17 +3,19 @@
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import grpc
 from pydantic import Field, model_validator
 
-from capper.clocks.clock_board import ClockedFleet
-from capper.clocks.gpu_locks import GpuLocks
-from capper.clocks.pool import AgentPool
 from fleet.clock import Clock
 from fleet.topology import Fleet
 from headrace.fleet_file import Name, Positive, Section
+
+if TYPE_CHECKING:
+    from capper.clocks.clock_board import ClockedFleet
+    from capper.clocks.gpu_locks import GpuLocks
+    from capper.clocks.pool import AgentPool
 
 AgentAddress = Annotated[str, Field(pattern=r"^(unix:///.+|.+:[0-9]{1,5})$")]
 _CERTIFICATE, _KEY, _AUTHORITY = "tls.crt", "tls.key", "ca.crt"
@@ -48,8 +50,11 @@ class AgentAccessSection(Section):
         tls = self.tls.model_copy(update={"folder": folder / self.tls.folder})
         return self.model_copy(update={"tls": tls})
 
-    def pool(self, clock: Clock) -> AgentPool:
+    def pool(self, clock: Clock) -> "AgentPool":
         """The agents behind the addresses."""
+        # The section is part of every serve file, the capper is not part of every process.
+        from capper.clocks.pool import AgentPool  # noqa: PLC0415 - see above
+
         return AgentPool(
             self.agents,
             clock,
@@ -58,8 +63,12 @@ class AgentAccessSection(Section):
             timeout_seconds=self.timeout_seconds,
         )
 
-    def locks(self, fleet: Callable[[], Fleet], clocked: ClockedFleet, clock: Clock) -> GpuLocks:
+    def locks(
+        self, fleet: Callable[[], Fleet], clocked: "ClockedFleet", clock: Clock
+    ) -> "GpuLocks":
         """The capper's hand on the boards of `fleet`."""
+        from capper.clocks.gpu_locks import GpuLocks  # noqa: PLC0415 - as in pool()
+
         return GpuLocks(self.pool(clock), fleet, clocked, clock)
 
 

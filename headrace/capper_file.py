@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, model_validator
 
 from headrace.agent_access import AgentAccessSection
-from headrace.capping_inputs import PrometheusAccess
 from headrace.config_errors import BadInputError
 from headrace.ext_proc_file import Port
 from headrace.fleet_file import Name, Positive, Section
 from router.extproc.tls import TlsSettings
+
+if TYPE_CHECKING:
+    from headrace.capping_inputs import PrometheusAccess
 
 _OWN_NAMESPACE = "NAMESPACE"  # as the manifests and `headrace epp` have it
 
@@ -46,7 +48,7 @@ class CapperPrometheusSection(Section):
     ca_file: Path | None = None
     host_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
 
-    def settings(self, url: str | None, *, patience_seconds: float) -> PrometheusAccess:
+    def settings(self, url: str | None, *, patience_seconds: float) -> "PrometheusAccess":
         """As the observer takes them; the token is read now.
 
         Args:
@@ -56,6 +58,9 @@ class CapperPrometheusSection(Section):
         Raises:
             BadInputError: A file cannot be read.
         """
+        # The section is part of every serve file, the capper is not part of every process.
+        from headrace.capping_inputs import PrometheusAccess  # noqa: PLC0415 - see above
+
         headers = dict(self.headers)
         if self.token_file is not None:
             headers["Authorization"] = f"Bearer {_read('token_file', self.token_file).strip()}"

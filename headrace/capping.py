@@ -28,6 +28,7 @@ from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
 from headrace.capper_file import CapperSection, ExternalScalerSection
+from headrace.capping_errors import CappingStartError
 from headrace.capping_files import LocalCapper
 from headrace.capping_inputs import ChosenObserver, forecasts, with_waiting
 from headrace.cooling_supply import AskedSupply
@@ -39,10 +40,6 @@ from router.extproc.tls import CertificateError, Certificates
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS = 2.0
-
-
-class CappingStartError(Exception):
-    """The capper cannot be started; the sentence says why."""
 
 
 class _Capper(Protocol):

@@ -10,17 +10,19 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 _LOG_TAIL_LINES = 15
 # Some programs repeat their whole configuration in one line when they refuse it.
 _LOG_LINE_CHARACTERS = 400
 # argv: parent pid, binary, arguments. 1 is PR_SET_PDEATHSIG. The parent is compared because it
-# may have died before the call. Every stream costs two descriptors, hence the raised limit.
+# may have died before the call. The group is set here because uvloop cannot. Every stream costs
+# two descriptors, hence the raised limit.
 _LAUNCHER = """
 import os, resource, signal, sys
 parent, binary = int(sys.argv[1]), sys.argv[2]
+os.setpgid(0, 0)
 if sys.platform == "linux":
     import ctypes
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
@@ -41,22 +43,30 @@ class ChildStartError(RuntimeError):
 
 
 async def spawn(
-    binary: Path, arguments: Sequence[str], *, log_path: Path
+    binary: Path,
+    arguments: Sequence[str],
+    *,
+    log_path: Path | None,
+    pass_fds: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a program with its output appended to a file.
+    """Start a program with its output appended to a file; None: with the output of this process.
 
     The kernel's death signal follows the *thread* that starts the child: call this in a thread
     that lives as long as the child shall, as the main thread does. The child is the leader of its
-    own process group, so that Ctrl-C reaches only the parent, which then ends it in order.
+    own process group, so that Ctrl-C reaches only the parent, which then ends it in order. It
+    inherits the descriptors `pass_fds` under their numbers, and `environment` on top of ours.
     """
-    with log_path.open("ab") as log:
+    with contextlib.ExitStack() as stack:
+        log = None if log_path is None else stack.enter_context(log_path.open("ab"))
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCHER),
             *(str(os.getpid()), str(binary), *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            process_group=0,
+            pass_fds=pass_fds,
+            env=None if environment is None else {**os.environ, **environment},
         )
 
 

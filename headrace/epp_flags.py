@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pool("--client-ca-file", type=Path, help="serve only clients that these have signed")
     pool("--settings", type=Path, metavar="FILE", help="serve file; $HEADRACE_SETTINGS")
     pool("--ready-file", type=Path, help="as of headrace serve")
+    pool("--workers", type=int, metavar="N", help="processes that answer the gateway; 1")
     for flag in UNUSED:
         pool(flag.name, nargs="?", const="true", metavar="X", help=f"accepted; {flag.why}")
 

@@ -10,7 +10,8 @@ from router.extproc.events import BodyMode
 from router.extproc.server import ExtProcSettings
 from router.extproc.tls import TlsSettings
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+MAX_PORT = 65535
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 
 
 class ExtProcSection(Section):
@@ -19,6 +20,7 @@ class ExtProcSection(Section):
     unix_socket: Path | None = None
     host: str = "127.0.0.1"
     port: Port | None = None
+    shared_port: bool = False
     secure_serving: bool = False
     cert_path: Path | None = None
     cert_reload: bool = True
@@ -37,7 +39,17 @@ class ExtProcSection(Section):
             raise ValueError("cert_path and client_ca_file need secure_serving: true")
         if self.secure_serving and self.port is None:
             raise ValueError("secure_serving needs a port: the unix_socket is always plain")
+        if self.shared_port and (self.port is None or self.unix_socket is not None):
+            raise ValueError("shared_port needs a port, and no unix_socket beside it")
         return self
+
+    def ports_problem(self, workers: int) -> str | None:
+        """What is wrong with the port for this many workers, if anything."""
+        if not self.port or self.shared_port or self.port + workers - 1 <= MAX_PORT:
+            return None
+        return (
+            f"ext_proc.port {self.port} leaves no ports for {workers} workers, which take one each"
+        )
 
     def settings(self) -> ExtProcSettings:
         """As the gRPC server takes them."""

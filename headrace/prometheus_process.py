@@ -30,7 +30,12 @@ class PrometheusProcess:
     """
 
     def __init__(
-        self, jobs: Mapping[str, Sequence[str]], *, folder: Path, interval_seconds: float = 1.0
+        self,
+        jobs: Mapping[str, Sequence[str]],
+        *,
+        folder: Path,
+        interval_seconds: float = 1.0,
+        kept_names: str | None = None,
     ) -> None:
         """Prepare.
 
@@ -38,12 +43,20 @@ class PrometheusProcess:
             jobs: Job name -> targets as "host:port".
             folder: Private to it; holds configuration, data and log.
             interval_seconds: Between two scrapes of a target.
+            kept_names: Expression that the names of kept series match; None: all are kept.
         """
         self._jobs = jobs
         self._folder = folder
         self._interval_seconds = interval_seconds
+        self._kept_names = kept_names
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
 
     async def __aenter__(self) -> Self:
         """Start and wait until it answers.
@@ -87,10 +100,19 @@ class PrometheusProcess:
 
     def _config(self) -> dict[str, object]:
         interval = f"{int(self._interval_seconds * 1000)}ms"
+        relabel = []
+        if self._kept_names is not None:
+            relabel.append(
+                {"source_labels": ["__name__"], "regex": self._kept_names, "action": "keep"}
+            )
         return {
             "global": {"scrape_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": list(targets)}]}
+                {
+                    "job_name": job,
+                    "static_configs": [{"targets": list(targets)}],
+                    "metric_relabel_configs": relabel,
+                }
                 for job, targets in self._jobs.items()
             ],
         }

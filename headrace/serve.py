@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,16 @@ from pathlib import Path
 import uvloop
 
 from fleet.topology import Fleet
-from headrace.capping import CappingStartError
+from headrace.capping_errors import CappingStartError
 from headrace.config_errors import BadInputError
+from headrace.fleet_feed import SourceFactory
 from headrace.fleet_watch import FleetFileSource
 from headrace.log_format import configure_logging
 from headrace.serve_file import ServeSection, load_serve
-from headrace.service import Service, SourceFactory
+from headrace.service import Service
+from headrace.worker_targets import MAX_WORKERS
+from headrace.workers.process import WorkerStartError
+from headrace.workers.service import WorkersService
 from router.admin import AdminListenError
 from router.extproc.server import ListenError
 from router.kv_event_settings import KvEventsUnavailableError
@@ -37,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="written once the ports are open: JSON with the actual addresses",
     )
     parser.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes that answer Envoy, on a socket each; default: the serve file's, else 1",
+    )
+    parser.add_argument(
         "--no-capper", action="store_true", help="route only, whatever the serve file says"
     )
 
@@ -46,9 +54,28 @@ def run(args: argparse.Namespace) -> int:
     config, fleet = load_serve(args.config)
     if args.no_capper:
         config = config.model_copy(update={"capper": None})
+    config = with_workers(config, args.workers, where="serve")
     configure_logging(config.observability.log_format)
     source = fleet_source(config, args.config)
     return uvloop.run(serve(config, fleet, source, args.ready_file))
+
+
+def with_workers(config: ServeSection, given: str | None, *, where: str) -> ServeSection:
+    """The section with as many workers as a flag says, when it was given.
+
+    Raises:
+        BadInputError: When that is no number of workers, or there are too few ports for them.
+    """
+    if given is None:
+        return config
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= MAX_WORKERS):
+        raise BadInputError(
+            f"{where}: --workers must be a number from 1 to {MAX_WORKERS}, got {given!r}."
+        )
+    problem = config.ext_proc.ports_problem(int(given))
+    if problem is not None:
+        raise BadInputError(f"{where}: {problem}.")
+    return config.model_copy(update={"workers": int(given)})
 
 
 def fleet_source(config: ServeSection, path: Path) -> SourceFactory:
@@ -75,7 +102,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        service = Service(config, fleet, source)
+        service = make_service(config, fleet, source)
         if not await _started(service, stop):
             return 0
     except (
@@ -86,17 +113,29 @@ async def serve(
         TracingUnavailableError,
         KvEventsUnavailableError,
         CappingStartError,
+        WorkerStartError,
     ) as error:
         raise BadInputError(str(error)) from error
     if ready_file is not None:
-        _write_ready(ready_file, service)
+        tell = partial(_write_ready, ready_file, service)
+        tell()
+        service.on_change(tell)
     await stop.wait()
     _log.info("draining")
     await service.stop()
     return 0
 
 
-async def _started(service: Service, stop: asyncio.Event) -> bool:
+def make_service(
+    config: ServeSection, fleet: Fleet, source: SourceFactory | None
+) -> Service | WorkersService:
+    """The router, in this process or in as many as the section says."""
+    if config.workers == 1:
+        return Service(config, fleet, source)
+    return WorkersService(config, fleet, source)
+
+
+async def _started(service: Service | WorkersService, stop: asyncio.Event) -> bool:
     """Start, unless told to stop first: a cluster may take long to give the first view."""
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(stop.wait())
@@ -111,14 +150,8 @@ async def _started(service: Service, stop: asyncio.Event) -> bool:
     return False
 
 
-def _write_ready(path: Path, service: Service) -> None:
+def _write_ready(path: Path, service: Service | WorkersService) -> None:
     """Write all at once, so that a reader never sees half of it."""
-    ready = {
-        "pid": os.getpid(),
-        "ext_proc": list(service.ext_proc.addresses()),
-        "admin_port": service.admin.port,
-        "access_log_port": None if service.access_log is None else service.access_log.port,
-    }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(ready), encoding="utf-8")
-    partial.replace(path)
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_text(json.dumps(service.ready()), encoding="utf-8")
+    unfinished.replace(path)

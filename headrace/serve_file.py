@@ -21,16 +21,18 @@ from headrace.metering_file import (
     TracingSection,
     metering_settings,
 )
+from headrace.worker_targets import MAX_WORKERS
 from router.admin import AdminSettings
 from router.decide.policies import POLICIES
 from router.decide.settings import DecideSettings
 from router.extproc.server import ExtProcSettings
 from router.metering.metering import MeteringSettings
-from telemetry.promql import PrometheusSettings
+from telemetry.prometheus_settings import PrometheusSettings
 from telemetry.queries import QuerySet, default_queries
 from telemetry.scrape import ScrapeSettings
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
+Workers = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
 _DEFAULTS = DecideSettings()
 
 
@@ -94,7 +96,7 @@ class ScrapeSection(Section):
 
 
 class PrometheusSection(Section):
-    """Prometheus as a source (see telemetry.promql.PrometheusSettings).
+    """Prometheus as a source (see telemetry.prometheus_settings.PrometheusSettings).
 
     `queries` replaces the default PromQL of a signal, the most trusted text first; an empty list
     removes the signal.
@@ -135,6 +137,7 @@ class ServeSection(Section):
     kubernetes: KubernetesSection | None = None
     fleet: Annotated[Path | None, Field(validate_default=True)] = None
     ext_proc: ExtProcSection
+    workers: Workers = 1
     admin: AdminSection = AdminSection()
     router: RouterSection = RouterSection()
     admission: AdmissionSection = AdmissionSection()
@@ -146,6 +149,13 @@ class ServeSection(Section):
     access_log: AccessLogSection | None = None
     tracing: TracingSection | None = None
     capper: CapperSection | None = None
+
+    @model_validator(mode="after")
+    def _ports_are_there(self) -> Self:
+        problem = self.ext_proc.ports_problem(self.workers)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
 
     @field_validator("fleet")
     @classmethod

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from headrace import simulate_workers
 from headrace.config_errors import BadInputError
 from headrace.simulate_page import write_page
 from loadtest.reports.account_table import ACCOUNT_FOOTNOTE, account_table
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--page", type=Path, metavar="FILE", help="write a page with plots and the targets there"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    simulate_workers.add_workers_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         seeds = parse_seeds(args.seeds, command="simulate")
         shown = args.out is not None or args.page is not None
         plans = [plan_study(scenario, seeds=seeds, recorded=shown)]
-        if args.page is not None:
+        if args.page is not None and args.workers is None:
             plans += plan_reach(scenario, seeds=seeds)
         with (
             workers(args.jobs) as crew,
@@ -74,10 +76,14 @@ def run(args: argparse.Namespace) -> int:
     except ScenarioError as error:
         raise BadInputError(*error.problems) from error
     print_summary(console, study.summary)
+    if args.workers is not None:
+        simulate_workers.print_workers(console, study.summary, args)
     written: list[Path] = []
     if args.out is not None:
         written += _write(study, args.out)
-    if args.page is not None:
+    if args.page is not None and args.workers is not None:
+        written += simulate_workers.write_worker_page(study, args)
+    elif args.page is not None:
         targets = reached(scenario, [one.summary for one in further])
         written += write_page(study, targets, args)
     for path in written:
@@ -92,7 +98,7 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
         BadInputError: A flag is outside its range.
         ScenarioError: The scenario cannot be used.
     """
-    problems = list(_unknown_arms(args.policy or ()))
+    problems = [*_unknown_arms(args.policy or ()), *simulate_workers.problems(args)]
     if args.window_seconds is not None and not 0 < args.window_seconds < float("inf"):
         problems.append(f"simulate: --window-seconds must be above 0, got {args.window_seconds}.")
     if args.jobs < 1:
@@ -104,8 +110,9 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
     if problems:
         raise BadInputError(*problems)
     changes: dict[str, object] = {}
-    if args.policy:
-        changes["arms"] = tuple(dict.fromkeys(args.policy))
+    arms = simulate_workers.arms(args)
+    if arms:
+        changes["arms"] = arms
     if args.window_seconds is not None:
         changes["window_seconds"] = args.window_seconds
     return load_scenario(args.scenario, changes=changes)

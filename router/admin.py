@@ -1,6 +1,6 @@
 """The admin port: metrics, liveness and readiness, and a look inside for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ from fleet.signals import FreshnessPolicy, Signal, SignalKind
 from fleet.snapshot import SnapshotHolder
 from fleet.topology import Replica
 from router.decide.ledger import Ledger
-from router.decide.outcome import Rejection
-from router.decide.request_facts import BadRequest, read_request
-from router.extproc.answers import rejection_answer
+from router.explanations import Explained, explained
 from router.extproc.health import Readiness
-from router.extproc.hints import HINT_HEADERS, read_hints
 from router.extproc.pick_log import PickLog
+
+Refresh = Callable[[], Awaitable[None]]
+LastPicks = Callable[[int], Awaitable[list[dict[str, Any]]]]
+Explain = Callable[[str, Mapping[str, str], bytes], Awaitable[Explained]]
 
 _DEFAULT_PATH = "/v1/chat/completions"
 _DEFAULT_LAST = 20
@@ -76,6 +77,9 @@ class AdminServer:
             clock: For ages.
         """
         self._settings = settings
+        self._refresh: Refresh | None = None
+        self._told_picks: LastPicks = self._own_picks
+        self._explained: Explain = self._own_explained
         self._registry = registry
         self._readiness = readiness
         self._snapshots = snapshots
@@ -90,6 +94,16 @@ class AdminServer:
     def show(self, path: str, content: Callable[[], dict[str, Any]]) -> None:
         """Serve what `content` returns at `path` as JSON; before `start`."""
         self._pages[path] = content
+
+    def ask_others(self, *, refresh: Refresh, last_picks: LastPicks, explain: Explain) -> None:
+        """Other processes decide and count, so they are asked; before `start`.
+
+        Args:
+            refresh: Awaited before metrics or pages are told.
+            last_picks: Tells the last decisions, newest first.
+            explain: Explains a body for a path with headers.
+        """
+        self._refresh, self._told_picks, self._explained = refresh, last_picks, explain
 
     async def start(self) -> None:
         """Listen.
@@ -129,6 +143,7 @@ class AdminServer:
             self._runner = None
 
     async def _metrics(self, _request: web.Request) -> web.Response:
+        await self._refreshed()
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
@@ -193,30 +208,31 @@ class AdminServer:
         capacity = self._picks.capacity
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= capacity):
             return _error(f"last: must be an integer from 1 to {capacity}, got '{text}'.")
+        return _json({"picks": await self._told_picks(int(text))})
+
+    async def _own_picks(self, count: int) -> list[dict[str, Any]]:
         now_seconds = self._clock.monotonic_seconds()
-        records = self._picks.last(int(text))
-        return _json({"picks": [record.to_dict(now_seconds=now_seconds) for record in records]})
+        return [record.to_dict(now_seconds=now_seconds) for record in self._picks.last(count)]
+
+    async def _refreshed(self) -> None:
+        if self._refresh is not None:
+            await self._refresh()
 
     async def _page(self, request: web.Request) -> web.Response:
+        await self._refreshed()
         return _json(self._pages[request.path]())
 
     async def _explain(self, request: web.Request) -> web.Response:
         """Explain the body as if it had been sent to `?path=`, with the same hint headers."""
-        headers = {name: request.headers[name] for name in HINT_HEADERS if name in request.headers}
-        hints = read_hints(headers)
-        if isinstance(hints, Rejection):
-            return _error(hints.message)
         path = request.query.get("path", _DEFAULT_PATH)
-        facts = read_request(path, await request.read(), hints)
-        if isinstance(facts, BadRequest):
-            return _error(facts.message)
-        explanation = self._picks.explain(facts, now_seconds=self._clock.monotonic_seconds())
-        if isinstance(explanation, Rejection):
-            answer = rejection_answer(explanation)
-            return web.Response(
-                body=answer.body, status=answer.status, content_type="application/json"
-            )
-        return _json(explanation.to_dict())
+        answer = await self._explained(path, request.headers, await request.read())
+        return web.Response(body=answer.body, status=answer.status, content_type="application/json")
+
+    async def _own_explained(self, path: str, headers: Mapping[str, str], body: bytes) -> Explained:
+        now_seconds = self._clock.monotonic_seconds()
+        return explained(
+            self._picks, path=path, headers=headers, body=body, now_seconds=now_seconds
+        )
 
 
 def _json(content: object, *, status: int = 200) -> web.Response:

@@ -1,14 +1,19 @@
 """The router's Prometheus metrics.
 
-Counting a pick is one dictionary look-up and one increment: children are kept, not looked up by
-label. What can be read off elsewhere (ledger, snapshot) is computed when somebody scrapes.
+Counting is an addition to a plain number: no lock and no child per label, since all is counted in
+the event loop. What can be read off elsewhere (ledger, snapshot) is computed when somebody scrapes.
 """
 
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Info
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from fleet.clock import Clock
@@ -18,6 +23,7 @@ from router.decide.ledger import Ledger
 from router.decide.outcome import Pick, PickReason, RejectionReason
 from router.extproc.events import Immediate
 from router.extproc.states import StreamOutcome
+from router.metering.series import Histogram
 
 _PREFIX = "headrace_router_"
 _GONE = "(gone)"  # requests that still run on replicas no longer in the fleet
@@ -26,8 +32,8 @@ _DECISION_BUCKETS_SECONDS = tuple(
 )
 
 
-class RouterMetrics:
-    """Counts what the ext_proc shell does."""
+class RouterMetrics(Collector):
+    """Counts what the ext_proc shell does; families are made when somebody scrapes."""
 
     def __init__(
         self,
@@ -47,69 +53,78 @@ class RouterMetrics:
         """
         self._snapshots = snapshots
         self._fleet: Fleet | None = None
-        self._pick_children: dict[tuple[str, PickReason], Counter] = {}
-        self._picks = Counter(
-            _PREFIX + "picks_total",
-            "Requests sent to a replica.",
-            ["backend", "reason"],
-            registry=registry,
-        )
-        rejections = Counter(
-            _PREFIX + "rejections_total", "Requests refused.", ["reason"], registry=registry
-        )
-        self._rejections = {reason: rejections.labels(reason.value) for reason in RejectionReason}
-        self._answers = Counter(
-            _PREFIX + "immediate_replies_total",
-            "Requests answered by the router itself, by HTTP status.",
-            ["status"],
-            registry=registry,
-        )
-        self._decision = Histogram(
-            _PREFIX + "decision_seconds",
-            "From a whole request body to a pick or a refusal, reading the body included.",
-            buckets=_DECISION_BUCKETS_SECONDS,
-            registry=registry,
-        )
-        self._open = Gauge(_PREFIX + "streams_open", "ext_proc streams open.", registry=registry)
-        streams = Counter(
-            _PREFIX + "streams_total", "ext_proc streams ended.", ["outcome"], registry=registry
-        )
-        self._streams = {outcome: streams.labels(outcome.value) for outcome in StreamOutcome}
+        self._backends: dict[str, str] = {}
+        self._picks: dict[tuple[str, PickReason], int] = {}
+        self._rejections = dict.fromkeys(RejectionReason, 0)
+        self._answers: dict[int, int] = {}
+        self._decision = Histogram(_DECISION_BUCKETS_SECONDS)
+        self._open = 0
+        self._streams = dict.fromkeys(StreamOutcome, 0)
+        registry.register(self)
         build = Info(_PREFIX + "build", "What is running.", registry=registry)
         build.info({"version": version("headrace")})
         registry.register(_StateCollector(ledger=ledger, snapshots=snapshots, clock=clock))
 
     def decided(self, seconds: float) -> None:
         """One body was decided on."""
-        self._decision.observe(seconds)
+        self._decision.add(seconds)
 
     def picked(self, pick: Pick) -> None:
         """One request was sent to a replica."""
         fleet = self._snapshots.current.fleet
         if fleet is not self._fleet:  # addresses may have changed hands
             self._fleet = fleet
-            self._pick_children.clear()
-        key = (pick.address, pick.reason)
-        child = self._pick_children.get(key)
-        if child is None:
-            backend = _backends(fleet).get(pick.address, _GONE)
-            child = self._pick_children[key] = self._picks.labels(backend, pick.reason.value)
-        child.inc()
+            self._backends = _backends(fleet)
+        key = (self._backends.get(pick.address, _GONE), pick.reason)
+        self._picks[key] = self._picks.get(key, 0) + 1
 
     def answered(self, answer: Immediate) -> None:
         """One request was answered by the router itself."""
-        self._answers.labels(str(answer.status)).inc()
+        self._answers[answer.status] = self._answers.get(answer.status, 0) + 1
         if answer.rejection is not None:
-            self._rejections[answer.rejection].inc()
+            self._rejections[answer.rejection] += 1
 
     def stream_opened(self) -> None:
         """A stream began."""
-        self._open.inc()
+        self._open += 1
 
     def stream_closed(self, outcome: StreamOutcome) -> None:
         """A stream ended."""
-        self._open.dec()
-        self._streams[outcome].inc()
+        self._open -= 1
+        self._streams[outcome] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, empty ones too."""
+        picks = _counter("picks", "Requests sent to a replica.", ["backend", "reason"])
+        for (backend, reason), count in self._picks.items():
+            picks.add_metric([backend, reason.value], count)
+        rejections = _counter("rejections", "Requests refused.", ["reason"])
+        for refused, count in self._rejections.items():
+            rejections.add_metric([refused.value], count)
+        answers = _counter(
+            "immediate_replies",
+            "Requests answered by the router itself, by HTTP status.",
+            ["status"],
+        )
+        for status, count in self._answers.items():
+            answers.add_metric([str(status)], count)
+        streams = _counter("streams", "ext_proc streams ended.", ["outcome"])
+        for outcome, count in self._streams.items():
+            streams.add_metric([outcome.value], count)
+        yield from (picks, rejections, answers, streams)
+        yield HistogramMetricFamily(
+            _PREFIX + "decision_seconds",
+            "From a whole request body to a pick or a refusal, reading the body included.",
+            buckets=self._decision.cumulated(),
+            sum_value=self._decision.total,
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "streams_open", "ext_proc streams open.", value=float(self._open)
+        )
+
+
+def _counter(name: str, text: str, labels: list[str]) -> CounterMetricFamily:
+    return CounterMetricFamily(_PREFIX + name, text, labels=labels)
 
 
 class _StateCollector(Collector):

@@ -1,6 +1,7 @@
 """Where snapshots come from: Prometheus and direct scrapes, merged by a poller.
 
-Pure modules (no I/O, no clock): `reading`, `kinds`, `families`, `exposition`, `attribution`,
-`queries`, `counters`, `assembly`. The shell: `system_clock`, `scrape`, `promql`,
-`prometheus_source`, `poller`, `instruments`. Nothing here decides anything about requests or caps.
+Pure modules (no I/O, no clock): `reading`, `kinds`, `families`, `exposition`, `fleet_index`,
+`attribution`, `queries`, `query_answers`, `series`, `counters`, `assembly`. The shell:
+`system_clock`, `slices`, `scrape`, `promql`, `promql_range`, `prometheus_source`, `poller`,
+`instruments`. Nothing here decides anything about requests or caps.
 """

@@ -1,12 +1,12 @@
 """The newest of everything: reports of several sources merged into the signals of a snapshot."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from fleet.adapters import LoadedAdapters
 from fleet.signals import COUNTERS, Signal, SignalKind
-from fleet.snapshot import FleetSnapshot, Signals
+from fleet.snapshot import NO_SIGNALS, FleetSnapshot, Signals
 from fleet.topology import Fleet
 from telemetry.counters import CounterBook, RateWindow
 from telemetry.reading import Reading, RejectionReason, SourceReport
@@ -30,6 +30,9 @@ class Assembly:
 
     Signals that are not seen again stay, with the time of their own observation: how long they
     count is the readers' decision (`fleet.signals.FreshnessPolicy`).
+
+    A replica of which nothing new was told keeps its object: `snapshot.of(address)` is then the
+    very one of the snapshot before, so that readers may pass it by.
     """
 
     def __init__(self, fleet: Fleet, window: RateWindow) -> None:
@@ -71,23 +74,10 @@ class Assembly:
         if collected_for is not self.fleet:
             asked = _identities(collected_for)
             known = {address: it for address, it in known.items() if asked.get(address) == it}
-        changed: dict[str, dict[SignalKind, Signal]] = {}
         breaks: Counter[tuple[SignalKind, RejectionReason]] = Counter()
-        restarted: set[str] = set()
-        for reading in report.readings:
-            if reading.address not in known:
-                continue
-            signals = changed.setdefault(
-                reading.address, dict(self._signals.get(reading.address, {}))
-            )
-            reason = self._take(source, reading, signals)
-            if reason is not None:
-                breaks[reading.kind, reason] += 1
-            if reason is RejectionReason.RESET and reading.kind in _ENGINE_COUNTERS:
-                restarted.add(reading.address)
-        self._restarts.update(restarted)
-        for address, signals in changed.items():
-            self._signals[address] = MappingProxyType(signals)
+        for address, readings in _by_address(report.readings).items():
+            if address in known:
+                breaks.update(self._take(source, address, readings, report.time_error_seconds))
         self._adapters |= {
             address: adapters for address, adapters in report.adapters.items() if address in known
         }
@@ -105,16 +95,66 @@ class Assembly:
         )
 
     def _take(
-        self, source: str, reading: Reading, signals: dict[SignalKind, Signal]
-    ) -> RejectionReason | None:
-        if reading.kind in COUNTERS:
-            recorded = self._counters.record(source, reading)
-            signals.update(recorded.signals)
-            return recorded.break_reason
-        last = signals.get(reading.kind)
-        if last is None or reading.observed_seconds >= last.observed_seconds:
-            signals[reading.kind] = Signal(reading.value, reading.observed_seconds)
-        return None
+        self, source: str, address: str, readings: Sequence[Reading], time_error_seconds: float
+    ) -> Iterator[tuple[SignalKind, RejectionReason]]:
+        """Merge the readings of one replica; yields the counters that were started anew.
+
+        Objects that would come out equal are kept.
+        """
+        before = self._signals.get(address, NO_SIGNALS)
+        changed: dict[SignalKind, Signal] = {}
+        restarted = False
+        for reading in readings:
+            kind = reading.kind
+            if kind in COUNTERS:
+                recorded = self._counters.record(source, reading)
+                changed.update(recorded.signals)
+                reason = recorded.break_reason
+                if reason is not None:
+                    yield kind, reason
+                    restarted |= reason is RejectionReason.RESET and kind in _ENGINE_COUNTERS
+            elif _is_news(changed.get(kind) or before.get(kind), reading, time_error_seconds):
+                changed[kind] = Signal(reading.value, reading.observed_seconds)
+        if restarted:
+            self._restarts[address] += 1
+        changed = {kind: it for kind, it in changed.items() if it != before.get(kind)}
+        if changed:
+            self._signals[address] = MappingProxyType({**before, **changed})
+
+
+def portions(report: SourceReport, *, replicas: int) -> Iterator[SourceReport]:
+    """A report in parts of so many replicas, each whole; absorbed one by one they are the same."""
+    by_address = _by_address(report.readings)
+    addresses = [*dict.fromkeys((*by_address, *report.adapters))]
+    for start in range(0, len(addresses), replicas):
+        part = addresses[start : start + replicas]
+        yield SourceReport(
+            readings=tuple(one for address in part for one in by_address.get(address, ())),
+            adapters={
+                address: report.adapters[address] for address in part if address in report.adapters
+            },
+            time_error_seconds=report.time_error_seconds,
+        )
+
+
+def _by_address(readings: Sequence[Reading]) -> dict[str, list[Reading]]:
+    found: dict[str, list[Reading]] = {}
+    for reading in readings:
+        of_replica = found.get(reading.address)
+        if of_replica is None:
+            found[reading.address] = [reading]
+        else:
+            of_replica.append(reading)
+    return found
+
+
+def _is_news(last: Signal | None, reading: Reading, time_error_seconds: float) -> bool:
+    if last is None:
+        return True
+    newer_seconds = reading.observed_seconds - last.observed_seconds
+    if reading.value == last.value:
+        return newer_seconds > 0.0 and newer_seconds >= time_error_seconds
+    return newer_seconds >= 0.0
 
 
 def _identities(fleet: Fleet) -> dict[str, _Identity]:

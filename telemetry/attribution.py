@@ -1,64 +1,16 @@
-"""Which replica a sample belongs to, and one reading from all samples of a replica."""
+"""One reading from all samples of a replica."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fleet.signals import SignalKind
-from fleet.topology import Fleet, Replica
-from telemetry.families import Family, kv_cache_capacity_tokens
+from telemetry.families import kv_cache_capacity_tokens
+from telemetry.fleet_index import FleetIndex, PartKey, Place, Sample, origin_of
 from telemetry.kinds import RULES, Combine, Rule, insanity
 from telemetry.reading import Reading, RejectionReason
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelNames:
-    """Where samples name their replica.
-
-    Attributes:
-        address: Labels that may hold "ip:port" of the replica itself.
-        pods: (pod label, its namespace labels), the first present one counts. A scrape with
-            `honorLabels: false` moves the workload to `exported_*` and puts the exporter's own pod
-            into `pod`; Kepler <= 0.9 names the workload `pod_name` beside the exporter's `pod`.
-        board: Labels that identify an accelerator board in the whole fleet.
-        board_index: Labels that tell the boards of one host apart when `board` is missing.
-    """
-
-    address: tuple[str, ...] = ("instance",)
-    pods: tuple[tuple[str, tuple[str, ...]], ...] = (
-        ("exported_pod", ("exported_namespace", "namespace")),
-        ("pod_name", ("pod_namespace", "container_namespace", "namespace")),
-        ("pod", ("namespace",)),
-    )
-    board: tuple[str, ...] = ("UUID", "gpu_uuid", "serial_number")
-    board_index: tuple[str, ...] = ("gpu", "gpu_id")
-
-
-class Sample(NamedTuple):
-    """One value as an exporter gave it, before scaling.
-
-    Attributes:
-        family: What it is.
-        labels: All its labels.
-        value: May be anything.
-        observed_seconds: Monotonic time of the measurement.
-    """
-
-    family: Family
-    labels: Mapping[str, str]
-    value: float
-    observed_seconds: float
-
-
 _ALONE = frozenset({"itself"})
-
-
-class Attribution(NamedTuple):
-    """Readings of known replicas, and what had to be dropped."""
-
-    readings: tuple[Reading, ...]
-    rejected: Mapping[tuple[SignalKind, RejectionReason], int]
 
 
 class _Part(NamedTuple):
@@ -69,103 +21,93 @@ class _Part(NamedTuple):
     insanity: RejectionReason | None
 
 
-class _PartKey(NamedTuple):
-    """What a part of a replica is: a board, or one engine or container of it, or all of it."""
-
-    board: str = ""
-    board_index: str = ""
-    partition: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it speaks of no single board."""
-        return not (self.board or self.board_index)
+# A sample in its group: rank of its family, where it belongs, when it was measured, its value and
+# the largest believable one. Plain, since a large fleet makes ten thousand a second.
+_Member = tuple[int, Place, float, float | None, float]
 
 
-class FleetIndex:
-    """Replicas by address, by board and by pod name."""
+class Grouping:
+    """The samples of one round, by what they are to become; taken in and given out in steps.
 
-    def __init__(self, fleet: Fleet, names: LabelNames) -> None:
-        """Index `fleet`; O(replicas)."""
-        self.fleet = fleet
-        self.names = names
-        self.replicas: dict[str, Replica] = {}
-        self.boards_per_replica: dict[str, int] = {}
-        self._by_board: defaultdict[str, list[str]] = defaultdict(list)
-        self._by_pod_name: defaultdict[str, list[Replica]] = defaultdict(list)
-        for backend in fleet.backends:
-            for replica in backend.replicas:
-                self.replicas[replica.address] = replica
-                self.boards_per_replica[replica.address] = backend.gpus_per_replica
-                for uuid in replica.gpu_uuids:
-                    self._by_board[uuid].append(replica.address)
-                if replica.pod is not None:
-                    self._by_pod_name[replica.pod].append(replica)
+    One reading per replica and kind comes of everything that was added. Samples of other workloads
+    are ignored. A reading with a bad or missing part is unknown rather than partial: half of a
+    replica's watts would look like headroom.
 
-    def owners(self, sample: Sample) -> Sequence[str]:
-        """Addresses of the replicas a sample speaks of; several share a board, none is usual."""
-        if not RULES[sample.family.kind].boards:
-            return self._by_address(sample.labels) or self._by_pod(sample.labels)
-        board = _first(sample.labels, self.names.board)
-        if board in self._by_board:
-            return self._by_board[board]
-        found = self._by_pod(sample.labels) or self._by_address(sample.labels)
-        if board and found and self.replicas[found[0]].gpu_uuids:
-            return ()  # a board it did not declare: the declaration wins over the pod
-        return found
-
-    def _by_address(self, labels: Mapping[str, str]) -> Sequence[str]:
-        address = _first(labels, self.names.address)
-        return (address,) if address in self.replicas else ()
-
-    def _by_pod(self, labels: Mapping[str, str]) -> Sequence[str]:
-        """The only replica of the pod; of two engines in one pod neither is guessed."""
-        for pod_label, namespace_labels in self.names.pods:
-            if pod := labels.get(pod_label):
-                namespace = _first(labels, namespace_labels)
-                found = [
-                    replica.address
-                    for replica in self._by_pod_name.get(pod, ())
-                    if not namespace or replica.namespace in (None, namespace)
-                ]
-                return found if len(found) == 1 else ()
-        return ()
-
-
-def attribute(samples: Iterable[Sample], index: FleetIndex) -> Attribution:
-    """One reading per replica and kind, from everything one round brought.
-
-    Samples of other workloads are ignored. A reading with a bad or missing part is unknown rather
-    than partial: half of a replica's watts would look like headroom.
+    Attributes:
+        rejected: How many readings could not be made, by kind and reason.
     """
-    groups: defaultdict[
-        tuple[str, SignalKind], defaultdict[int, defaultdict[_PartKey, list[_Part]]]
-    ] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    sharers: defaultdict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        family, owners = sample.family, index.owners(sample)
-        key = _part_key(sample, index.names)
-        for address in owners:
-            boards = index.boards_per_replica[address] if key.is_whole else 1
-            groups[address, family.kind][family.rank][key].append(_part(sample, boards=boards))
-            if key.board:
-                sharers[key.board].add(address)
 
-    readings: list[Reading] = []
-    rejected: Counter[tuple[SignalKind, RejectionReason]] = Counter()
-    for (address, kind), by_rank in groups.items():
-        reading = _first_complete(address, kind, by_rank, index, sharers)
-        if isinstance(reading, Reading):
-            readings.append(reading)
-        else:
-            rejected[kind, reading] += 1
-    return Attribution(tuple(readings), rejected)
+    def __init__(self, index: FleetIndex) -> None:
+        """Start empty."""
+        self.rejected: Counter[tuple[SignalKind, RejectionReason]] = Counter()
+        self._index = index
+        # The first sample of each group, and of those that have more the others.
+        self._first: dict[SignalKind, dict[str, _Member]] = {}
+        self._further: defaultdict[tuple[SignalKind, str], list[_Member]] = defaultdict(list)
+        self._sharers: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Take samples in, in any order."""
+        groups, index = self._first, self._index
+        for sample in samples:
+            place, family = index.place(sample), sample.family
+            kind = family.kind
+            by_address = groups.get(kind)
+            if by_address is None:
+                by_address = groups[kind] = {}
+            value, owners = _value(sample), place.owners
+            if owners is None:
+                assert sample.address is not None, "the place is that of a replica's own samples"
+                owners = (sample.address,)
+            for address in owners:
+                upper = _upper(kind, index.boards_per_replica[address] if place.is_whole else 1)
+                member = (family.rank, place, sample.observed_seconds, value, upper)
+                if by_address.setdefault(address, member) is not member:
+                    self._further[kind, address].append(member)
+                if place.key.board:
+                    self._sharers[place.key.board].add(address)
+
+    def readings(self) -> Iterator[Reading]:
+        """All readings; what they lack is counted in `rejected` on the way."""
+        for kind, by_address in self._first.items():
+            boards = RULES[kind].boards
+            for address, first in by_address.items():
+                _, place, observed_seconds, value, upper = first
+                further = self._further.get((kind, address), ())
+                if (
+                    not further
+                    and value is not None
+                    and 0.0 <= value <= upper
+                    and (not boards or self._is_all_of(address, place))
+                ):
+                    yield Reading(address, kind, value, observed_seconds, place.origin)
+                    continue
+                reading = self._combined(address, kind, (first, *further))
+                if isinstance(reading, Reading):
+                    yield reading
+                else:
+                    self.rejected[kind, reading] += 1
+
+    def _is_all_of(self, address: str, place: Place) -> bool:
+        """Whether a replica has the board of `place` and no other, and has it for itself."""
+        board = place.key.board
+        declared = self._index.replicas[address].gpu_uuids
+        return declared == (board,) and len(self._sharers[board]) == 1
+
+    def _combined(
+        self, address: str, kind: SignalKind, members: Sequence[_Member]
+    ) -> Reading | RejectionReason:
+        by_rank: dict[int, dict[PartKey, list[_Part]]] = {}
+        for rank, place, observed_seconds, value, upper in members:
+            part = _part(value, observed_seconds, upper=upper)
+            by_rank.setdefault(rank, {}).setdefault(place.key, []).append(part)
+        return _first_complete(address, kind, by_rank, self._index, self._sharers)
 
 
 def _first_complete(
     address: str,
     kind: SignalKind,
-    by_rank: Mapping[int, Mapping[_PartKey, Sequence[_Part]]],
+    by_rank: Mapping[int, Mapping[PartKey, Sequence[_Part]]],
     index: FleetIndex,
     sharers: Mapping[str, set[str]],
 ) -> Reading | RejectionReason:
@@ -179,7 +121,7 @@ def _first_complete(
             combined = _combine(parts, shares, RULES[kind])
             if combined is not None:
                 oldest_seconds = min(part.observed_seconds for part in parts.values())
-                return Reading(address, kind, combined, oldest_seconds, _origin(shares))
+                return Reading(address, kind, combined, oldest_seconds, origin_of(shares))
             reason = RejectionReason.DISAGREE
         trouble = trouble or reason
     assert trouble is not None, "a group has at least one sample"
@@ -187,7 +129,7 @@ def _first_complete(
 
 
 def _incompleteness(
-    address: str, parts: Mapping[_PartKey, _Part], rule: Rule, index: FleetIndex
+    address: str, parts: Mapping[PartKey, _Part], rule: Rule, index: FleetIndex
 ) -> RejectionReason | None:
     for part in parts.values():
         if part.insanity is not None:
@@ -202,7 +144,7 @@ def _incompleteness(
 
 
 def _combine(
-    parts: Mapping[_PartKey, _Part], shares: Mapping[_PartKey, int], rule: Rule
+    parts: Mapping[PartKey, _Part], shares: Mapping[PartKey, int], rule: Rule
 ) -> float | None:
     """One value of all parts; None when they should agree and do not."""
     if rule.divisible:
@@ -228,35 +170,19 @@ def _best(duplicates: Sequence[_Part]) -> _Part:
     )
 
 
-def _part(sample: Sample, *, boards: int) -> _Part:
+def _part(value: float | None, observed_seconds: float, *, upper: float) -> _Part:
+    if value is None:
+        return _Part(0.0, observed_seconds, RejectionReason.MALFORMED)
+    return _Part(value, observed_seconds, insanity(value, upper=upper))
+
+
+def _value(sample: Sample) -> float | None:
+    """In the unit of its kind; None: it cannot be read."""
     family = sample.family
     raw = kv_cache_capacity_tokens(sample.labels) if family.in_labels else sample.value
-    if raw is None:
-        return _Part(0.0, sample.observed_seconds, RejectionReason.MALFORMED)
-    rule, value = RULES[family.kind], raw * family.scale
-    upper = rule.upper * boards if rule.boards else rule.upper
-    return _Part(value, sample.observed_seconds, insanity(value, upper=upper))
+    return None if raw is None else raw * family.scale
 
 
-def _part_key(sample: Sample, names: LabelNames) -> _PartKey:
-    family, labels = sample.family, sample.labels
-    partition = tuple(labels.get(label, "") for label in family.partition)
-    if not RULES[family.kind].boards:
-        return _PartKey(partition=partition)
-    if board := _first(labels, names.board):
-        return _PartKey(board, "", partition)
-    return _PartKey("", _first(labels, names.board_index), partition)
-
-
-def _origin(shares: Mapping[_PartKey, int]) -> tuple[str, ...]:
-    """Changes when a board or engine is added, lost or shared with one more replica."""
-    return tuple(
-        sorted(
-            "/".join((key.board, key.board_index, *key.partition, str(n)))
-            for key, n in shares.items()
-        )
-    )
-
-
-def _first(labels: Mapping[str, str], names: Iterable[str]) -> str:
-    return next((value for name in names if (value := labels.get(name))), "")
+def _upper(kind: SignalKind, boards: int) -> float:
+    rule = RULES[kind]
+    return rule.upper * boards if rule.boards else rule.upper

@@ -9,6 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from fleet.signals import COUNTERS, Signal, SignalKind
 from telemetry.kinds import GROWTH_LIMITS_PER_SECOND
 from telemetry.reading import Reading, RejectionReason
@@ -33,7 +36,7 @@ class RateWindow:
     takeover_seconds: float = 5.0
 
 
-class Track(NamedTuple):
+class Track(Struct, frozen=True, gc=False):
     """What one source has shown of one counter.
 
     Attributes:
@@ -75,7 +78,7 @@ def advance(track: Track, reading: Reading, window: RateWindow) -> Track:
     """
     elapsed_seconds = reading.observed_seconds - track.observed_seconds
     if elapsed_seconds < window.spacing_seconds:
-        return track._replace(break_reason=None)
+        return track if track.break_reason is None else replace(track, break_reason=None)
     reason = _break(track, reading, elapsed_seconds)
     if reason is not None:
         return _restart(track, reading, track.total, reason)
@@ -83,15 +86,23 @@ def advance(track: Track, reading: Reading, window: RateWindow) -> Track:
     span_seconds = reading.observed_seconds - track.window_seconds
     if span_seconds > window.max_seconds:
         return _restart(track, reading, total, None)
-    advanced = track._replace(
-        value=reading.value,
-        observed_seconds=reading.observed_seconds,
-        total=total,
-        break_reason=None,
-    )
+    # Both built whole: replacing costs several times as much, for every counter of every replica.
     if span_seconds < window.min_seconds:
-        return advanced
-    return advanced._replace(
+        return Track(
+            reading.value,
+            reading.observed_seconds,
+            track.origin,
+            total,
+            track.window_total,
+            track.window_seconds,
+            track.rate,
+            track.rate_observed_seconds,
+        )
+    return Track(
+        reading.value,
+        reading.observed_seconds,
+        track.origin,
+        total,
         window_total=total,
         window_seconds=reading.observed_seconds,
         rate=(total - track.window_total) / span_seconds,
@@ -123,7 +134,7 @@ def _restart(track: Track, reading: Reading, total: float, reason: RejectionReas
     )
 
 
-class _Lead(NamedTuple):
+class _Lead(Struct, frozen=True, gc=False):
     """Who is published for a counter.
 
     The published total grows by the leader's growth instead of being computed from an offset: that
@@ -191,6 +202,8 @@ class CounterBook:
         if lead is None:
             lead = _Lead(source, track.total, track.total)
         elif lead.source == source:
+            if track.total == lead.counted:
+                return lead
             lead = _Lead(source, lead.total + (track.total - lead.counted), track.total)
         else:
             leading = self._tracks[lead.source, *pair]

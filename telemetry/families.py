@@ -25,6 +25,8 @@ class Family(NamedTuple):
             are duplicates of each other (two scrape jobs, MIG slices, HA pairs).
         in_labels: The reading is in the labels and the sample's value is always 1
             (`kv_cache_capacity_tokens`).
+        summed: Those of `partition` that Prometheus sums over before it answers, because nothing
+            here tells their values apart and there are many.
     """
 
     kind: SignalKind
@@ -33,6 +35,7 @@ class Family(NamedTuple):
     scale: float = 1.0
     partition: tuple[str, ...] = ()
     in_labels: bool = False
+    summed: tuple[str, ...] = ()
 
 
 class _Metric(NamedTuple):
@@ -40,6 +43,7 @@ class _Metric(NamedTuple):
     scale: float = 1.0
     partition: tuple[str, ...] = ()
     in_labels: bool = False
+    summed: tuple[str, ...] = ()
 
 
 _ENGINE = ("engine", "model_name")
@@ -59,7 +63,11 @@ _METRICS: dict[SignalKind, tuple[_Metric, ...]] = {
     SignalKind.PROMPT_TOKENS_TOTAL: (_Metric("vllm:prompt_tokens_total", 1.0, _ENGINE),),
     SignalKind.GENERATION_TOKENS_TOTAL: (_Metric("vllm:generation_tokens_total", 1.0, _ENGINE),),
     SignalKind.REQUESTS_FINISHED_TOTAL: (
-        _Metric("vllm:request_success_total", 1.0, (*_ENGINE, "finished_reason")),
+        _Metric(
+            "vllm:request_success_total",
+            partition=(*_ENGINE, "finished_reason"),
+            summed=("finished_reason",),
+        ),
     ),
     SignalKind.PREFIX_QUERY_TOKENS_TOTAL: (
         _Metric("vllm:prefix_cache_queries_total", 1.0, _ENGINE),

@@ -109,6 +109,8 @@ def rewrite(rules: Iterable[RewriteRule], model: str, *, draw: float) -> str:
         draw: Uniform in [0, 1); chooses among the targets by weight.
     """
     rules = tuple(rules)
+    if not rules:
+        return model
     named = (rule for rule in rules if model in rule.models)
     general = (rule for rule in rules if not rule.models)
     rule = next(named, None) or next(general, None)

@@ -87,7 +87,9 @@ class Instruments:
         self._last[source] = dict(outcomes)
         failed = self._failed.setdefault(source, {})
         for target, outcome in outcomes.items():
-            self._up.labels(source, target).set(1.0 if outcome.reason is None else 0.0)
+            was = before.get(target)
+            if was is None or (was.reason is None) != (outcome.reason is None):
+                self._up.labels(source, target).set(1.0 if outcome.reason is None else 0.0)
             if outcome.reason is not None:
                 self._failures.labels(source, target, outcome.reason).inc()
                 failed.setdefault(target, set()).add(outcome.reason)

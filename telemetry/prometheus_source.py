@@ -3,12 +3,22 @@
 import asyncio
 from collections.abc import Iterator
 
+import msgspec
+
 from fleet.clock import Clock
 from fleet.topology import Fleet
-from telemetry.attribution import FleetIndex, Sample, attribute
-from telemetry.promql import Answer, PrometheusQuerier, QueryError
+from telemetry.attribution import Grouping
+from telemetry.fleet_index import FleetIndex, Sample
+from telemetry.promql import PrometheusQuerier, QueryError
 from telemetry.queries import Query, QuerySet, default_queries
+from telemetry.query_answers import malformed
 from telemetry.reading import ANSWERED, FailureReason, Outcome, SourceReport
+from telemetry.series import Pairing, SeriesBook
+from telemetry.slices import in_slices, readings_of
+
+_SLICE_ROWS = 1024
+# The age of an answer is known to within its round trip.
+_TIME_ERROR_SECONDS = 0.1
 
 
 class PrometheusSource:
@@ -36,6 +46,7 @@ class PrometheusSource:
         self._clock = clock
         self._queries = default_queries() if queries is None else queries
         self._texts = {query: query.promql() for query in self._queries.queries}
+        self._books = {query: SeriesBook(query) for query in self._queries.queries}
         self._timeout_seconds = timeout_seconds
         self._index: FleetIndex | None = None
 
@@ -43,10 +54,7 @@ class PrometheusSource:
         """Ask all queries at once; those that fail or are late cost only their own signals."""
         if self._index is None or self._index.fleet is not fleet:
             self._index = FleetIndex(fleet, self._queries.labels)
-        asking = {
-            query: asyncio.ensure_future(self._querier.ask(text))
-            for query, text in self._texts.items()
-        }
+        asking = {query: asyncio.ensure_future(self._ask(query)) for query in self._texts}
         try:
             if asking:
                 await asyncio.wait(asking.values(), timeout=self._timeout_seconds)
@@ -54,26 +62,35 @@ class PrometheusSource:
             late = [future for future in asking.values() if future.cancel()]
             await asyncio.gather(*late, return_exceptions=True)
         outcomes = {query.kind.value: _outcome(future) for query, future in asking.items()}
-        samples = [
-            sample
-            for query, future in asking.items()
-            if outcomes[query.kind.value] is ANSWERED
-            for sample in self._samples(query, future.result())
-        ]
-        attribution = attribute(samples, self._index)
+        grouping = Grouping(self._index)
+        for query, future in asking.items():
+            if outcomes[query.kind.value] is ANSWERED:
+                async for samples in in_slices(future.result(), size=_SLICE_ROWS):
+                    grouping.add(samples)
         return SourceReport(
-            readings=attribution.readings, outcomes=outcomes, rejected=attribution.rejected
+            readings=await readings_of(grouping),
+            outcomes=outcomes,
+            rejected=grouping.rejected,
+            time_error_seconds=_TIME_ERROR_SECONDS,
         )
 
     async def aclose(self) -> None:
         """Nothing: the querier belongs to who made it."""
 
-    def _samples(self, query: Query, answer: Answer) -> Iterator[Sample]:
+    async def _ask(self, query: Query) -> Iterator[Sample]:
+        """The samples of one query, none of them made yet."""
+        answer = await self._querier.ask(self._texts[query])
         evaluated_seconds = self._clock.monotonic_seconds() - self._querier.age_seconds(answer)
-        return query.samples(answer.rows, evaluated_seconds=evaluated_seconds)
+        pairing = Pairing(self._books[query])
+        try:
+            async for entries in in_slices(answer.entries, size=_SLICE_ROWS):
+                pairing.add(entries)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise malformed(error) from error
+        return pairing.samples(evaluated_seconds=evaluated_seconds)
 
 
-def _outcome(future: "asyncio.Future[Answer]") -> Outcome:
+def _outcome(future: "asyncio.Future[Iterator[Sample]]") -> Outcome:
     if future.cancelled():
         return Outcome(FailureReason.TIMEOUT)
     error = future.exception()

@@ -1,4 +1,4 @@
-"""PromQL for every signal, and samples from the answers.
+"""PromQL for every signal; `telemetry.series` makes samples of the answers.
 
 Value and age come from one query, evaluated at one instant: asked separately, a scrape between the
 two would pair an old value with a young age. `timestamp()` gives the scrape's time only for a plain
@@ -6,21 +6,19 @@ selector (checked on Prometheus 2.42); of any other expression, `a or b` include
 evaluation's, so the alternatives are joined by `or` outside of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from fleet.signals import SignalKind
-from telemetry.attribution import LabelNames, Sample
 from telemetry.families import FAMILIES, Family
+from telemetry.fleet_index import LabelNames
 
-_PART = "headrace_part"  # label that tells the alternatives' values and ages apart
+PART_LABEL = "headrace_part"
+"""Tells the alternatives' values and ages apart: "value-0", "age-0", "value-1"."""
+
 _UP = Family(
     SignalKind.HEALTHY_RATIO, 0, "up", partition=("job", "instance", "endpoint", "container")
 )
-
-Row = tuple[Mapping[str, str], float]
-"""Labels and value of one series of an instant vector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,38 +37,22 @@ class Query:
     def promql(self) -> str:
         """The text to send."""
         return " or ".join(
-            f'label_replace({expression}, "{_PART}", "{part}-{family.rank}", "__name__", ".*")'
+            f'label_replace({expression}, "{PART_LABEL}", "{part}-{family.rank}", "__name__", ".*")'
             for family in self.families
-            for part, expression in (
-                ("value", f"({family.selector})"),
-                ("age", f"time() - timestamp({family.selector})"),
-            )
+            for part, expression in (("value", _value_of(family)), ("age", _age_of(family)))
         )
 
-    def samples(self, rows: Sequence[Row], *, evaluated_seconds: float) -> Iterator[Sample]:
-        """Pair values with their ages.
 
-        Args:
-            rows: The answer to `promql()`.
-            evaluated_seconds: Monotonic time at which Prometheus evaluated it, at the earliest.
-        """
-        families = {str(family.rank): family for family in self.families}
-        ages: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        values: list[tuple[tuple[str, frozenset[tuple[str, str]]], float]] = []
-        for labels, value in rows:
-            part, _, rank = labels.get(_PART, "").partition("-")
-            series = frozenset(
-                item for item in labels.items() if item[0] not in ("__name__", _PART)
-            )
-            if part == "age":
-                ages[rank, series] = value
-            elif part == "value" and rank in families:
-                values.append(((rank, series), value))
-        for key, value in values:
-            age_seconds = ages.get(key)
-            if age_seconds is not None:
-                observed_seconds = evaluated_seconds - max(age_seconds, 0.0)
-                yield Sample(families[key[0]], dict(key[1]), value, observed_seconds)
+def _value_of(family: Family) -> str:
+    if not family.summed:
+        return f"({family.selector})"
+    return f"sum without ({', '.join(family.summed)}) ({family.selector})"
+
+
+def _age_of(family: Family) -> str:
+    """Of the oldest, where several are summed."""
+    age = f"time() - timestamp({family.selector})"
+    return f"max without ({', '.join(family.summed)}) ({age})" if family.summed else age
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

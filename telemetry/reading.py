@@ -6,13 +6,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from fleet.adapters import LoadedAdapters
 from fleet.signals import SignalKind
 from fleet.topology import Fleet
 
 
-class Reading(NamedTuple):
-    """One value of one signal of one replica.
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """One value of one signal of one replica. A struct for the reasons of Sample.
 
     Attributes:
         address: The replica.
@@ -79,12 +81,15 @@ class SourceReport:
         outcomes: Target (replica address, exporter URL, or the query's kind) -> how it went.
         rejected: How many values were dropped, by kind and reason.
         adapters: Replica address -> LoRA adapters at work, of those that told.
+        time_error_seconds: Two readings of one value whose times differ by less are one
+            measurement that was told twice.
     """
 
     readings: tuple[Reading, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
     rejected: Rejections = field(default_factory=lambda: MappingProxyType({}))
     adapters: Mapping[str, LoadedAdapters] = field(default_factory=lambda: MappingProxyType({}))
+    time_error_seconds: float = 0.0
 
 
 class Source(Protocol):

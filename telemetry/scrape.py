@@ -14,9 +14,10 @@ from fleet.adapters import LoadedAdapters
 from fleet.clock import Clock
 from fleet.signals import SignalKind
 from fleet.topology import Fleet
-from telemetry.attribution import FleetIndex, LabelNames, Sample, attribute
-from telemetry.exposition import ExposedSample, parse
+from telemetry.attribution import Grouping
+from telemetry.exposition import ExposedSample, FamilyReader
 from telemetry.families import FAMILIES, Family
+from telemetry.fleet_index import FleetIndex, LabelNames, Sample
 from telemetry.reading import (
     ANSWERED,
     FailureReason,
@@ -26,12 +27,14 @@ from telemetry.reading import (
     SourceReport,
 )
 from telemetry.served_models import ADAPTERS_FAMILY, read_adapters
+from telemetry.slices import readings_of
 
 _HEADERS = {
     "Accept": "text/plain;version=0.0.4",  # exporters answer OpenMetrics or protobuf when asked to
     "Accept-Encoding": "identity",  # a scrape every second is cheaper unpacked on a pod network
 }
 _CHUNK_BYTES = 65536
+_START_GAP_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,9 @@ class ScrapeSettings:
             the fleet answer, counts as down: a hung engine accepts requests and never ends them,
             and Envoy follows a pick whatever its own health checks say. When nobody answers, the
             fault is more likely on this side, and nothing is said of anybody.
-        concurrency: Targets asked at the same time.
+        concurrency: Targets asked at the same time; as many pages are in memory at most.
+        spread_seconds: Over how long a round's questions are spread, two milliseconds between two
+            where that is less: answers that come one after the other leave requests their turn.
         max_body_bytes: A longer answer is dropped. A vLLM with all its histograms sends 0.1 MB.
         headers: Added to every request, for example an Authorization.
         families: What to look for.
@@ -59,7 +64,8 @@ class ScrapeSettings:
     exporter_urls: tuple[str, ...] = ()
     timeout_seconds: float = 1.0
     silent_seconds: float = 5.0
-    concurrency: int = 256
+    concurrency: int = 128
+    spread_seconds: float = 0.5
     max_body_bytes: int = 4 * 1024 * 1024
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     families: tuple[Family, ...] = FAMILIES
@@ -78,7 +84,6 @@ class _Page(NamedTuple):
     outcome: Outcome
     healthy_ratio: float | None = None
     observed_seconds: float = 0.0
-    samples: tuple[Sample, ...] = ()
     malformed: tuple[str, ...] = ()
     adapters: LoadedAdapters | None = None
 
@@ -96,24 +101,32 @@ class ScrapeSource:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._index: FleetIndex | None = None
         self._answered_seconds: dict[str, float] = {}  # address -> last answer, or first question
-        self._wanted: defaultdict[bytes, list[Family]] = defaultdict(list)
+        self._wanted: defaultdict[str, list[Family]] = defaultdict(list)
         for family in settings.families:
-            self._wanted[family.selector.encode()].append(family)
-        self._wanted[ADAPTERS_FAMILY.encode()] = []  # read for its labels, not as a signal
+            self._wanted[family.selector].append(family)
+        self._wanted[ADAPTERS_FAMILY] = []  # read for its labels, not as a signal
+        self._reader = FamilyReader([name.encode() for name in self._wanted])
 
     async def collect(self, fleet: Fleet) -> SourceReport:
         """Scrape all replicas and exporters once."""
         if self._index is None or self._index.fleet is not fleet:
             self._index = FleetIndex(fleet, self._settings.labels)
         targets = self._targets(fleet)
-        pages = await asyncio.gather(*map(self._scrape, targets))
-        attribution = attribute((s for page in pages for s in page.samples), self._index)
-        rejected = Counter(attribution.rejected)
+        gap_seconds = min(_START_GAP_SECONDS, self._settings.spread_seconds / len(targets or [0]))
+        grouping = Grouping(self._index)
+        pages = await asyncio.gather(
+            *(
+                self._scrape(target, grouping, delay_seconds=number * gap_seconds)
+                for number, target in enumerate(targets)
+            )
+        )
+        readings = await readings_of(grouping)
+        rejected = Counter(grouping.rejected)
         for page in pages:
-            for family in (f for name in page.malformed for f in self._wanted[name.encode()]):
+            for family in (f for name in page.malformed for f in self._wanted[name]):
                 rejected[family.kind, RejectionReason.MALFORMED] += 1
         return SourceReport(
-            readings=(*self._health(targets, pages), *attribution.readings),
+            readings=(*self._health(targets, pages), *readings),
             outcomes={
                 target.name: page.outcome for target, page in zip(targets, pages, strict=True)
             },
@@ -172,8 +185,10 @@ class ScrapeSource:
             for url in settings.exporter_urls
         ]
 
-    async def _scrape(self, target: _Target) -> _Page:
-        """Ask one target; whatever it does becomes an outcome."""
+    async def _scrape(self, target: _Target, grouping: Grouping, *, delay_seconds: float) -> _Page:
+        """Ask one target after a while; whatever it does becomes an outcome."""
+        if delay_seconds:
+            await asyncio.sleep(delay_seconds)
         async with self._slots:
             # The request's time, not the answer's: a reading must never claim to be younger than
             # it is, or starts since then would be counted neither by it nor by the ledger.
@@ -188,7 +203,9 @@ class ScrapeSource:
                 return _Page(Outcome(FailureReason.CONNECTION, _describe(error)))
             except ValueError as error:
                 return _Page(Outcome(FailureReason.MALFORMED, _describe(error)))
-        return self._read(target, status, body, observed_seconds)
+        page, samples = self._read(target, status, body, observed_seconds)
+        grouping.add(samples)
+        return page
 
     async def _fetch(self, url: str) -> tuple[int, bytes | None]:
         """Status and body; None for a body over the limit.
@@ -227,39 +244,36 @@ class ScrapeSource:
 
     def _read(
         self, target: _Target, status: int, body: bytes | None, observed_seconds: float
-    ) -> _Page:
+    ) -> tuple[_Page, Sequence[Sample]]:
         if status != 200:  # noqa: PLR2004 - HTTP's OK
             reason = _STATUS_REASONS.get(status // 100, FailureReason.HTTP_OTHER)
             healthy_ratio = 0.0 if reason is FailureReason.HTTP_5XX else None
-            return _Page(Outcome(reason, f"status {status}"), healthy_ratio, observed_seconds)
+            return _Page(Outcome(reason, f"status {status}"), healthy_ratio, observed_seconds), ()
         if body is None:
             limit = f"more than {self._settings.max_body_bytes} bytes"
-            return _Page(Outcome(FailureReason.TOO_LARGE, limit), 1.0, observed_seconds)
-        exposition = parse(body, self._wanted)
+            return _Page(Outcome(FailureReason.TOO_LARGE, limit), 1.0, observed_seconds), ()
+        exposition = self._reader.read(body)
         # What the other lines of a family with an unreadable one add up to is not known.
-        samples = tuple(
+        samples = [
             sample
             for exposed in exposition.samples
             if exposed.name not in exposition.malformed
             for sample in self._samples(target, exposed, observed_seconds)
-        )
+        ]
         outcome = ANSWERED if samples else Outcome(FailureReason.NO_METRICS)
         adapters = read_adapters(exposition.samples, observed_seconds=observed_seconds)
         malformed = tuple(exposition.malformed)
-        return _Page(outcome, 1.0, observed_seconds, samples, malformed, adapters)
+        return _Page(outcome, 1.0, observed_seconds, malformed, adapters), samples
 
     def _samples(
         self, target: _Target, exposed: ExposedSample, observed_seconds: float
     ) -> list[Sample]:
-        labels = exposed.labels
-        if target.address is not None:
-            labels = labels | {self._settings.labels.address[0]: target.address}
         if exposed.timestamp_epoch_seconds is not None:
             age_seconds = self._clock.epoch_seconds() - exposed.timestamp_epoch_seconds
             observed_seconds = self._clock.monotonic_seconds() - max(age_seconds, 0.0)
         return [
-            Sample(family, labels, exposed.value, observed_seconds)
-            for family in self._wanted[exposed.name.encode()]
+            Sample(family, exposed.labels, exposed.value, observed_seconds, target.address)
+            for family in self._wanted[exposed.name]
         ]
 
 

@@ -44,8 +44,9 @@ def described(registry: CollectorRegistry) -> dict[str, tuple[str, str]]:
         name = family.name + suffixes.get(family.type, "")
         types[name] = family.type
         labels[name] = {key for sample in family.samples for key in sample.labels} - {"le"}
-    # A labelled metric without a child yet has no sample to read its labels from, and the client
-    # library has no public way to ask.
+        # A labelled metric without a child yet has no sample to read its labels from, and the
+        # client library has no public way to ask.
+        labels[name] |= set(getattr(family, "_labelnames", ()))
     for metric, names in registry._collector_to_names.items():
         for name in set(names) & set(types):
             labels[name] |= set(getattr(metric, "_labelnames", ()))

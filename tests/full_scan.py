@@ -1,5 +1,6 @@
 """The picking rules as plain scans of the whole fleet: what the kept orders must agree with."""
 
+from router.decide.demand import admits
 from router.decide.guard import predict
 from router.decide.outcome import PickReason
 from router.decide.policies import Choice
@@ -35,6 +36,69 @@ def least_loaded(question):
     return tied[int(question.draw * len(tied))]
 
 
+def lateness(question, unit, demand):
+    return predict(
+        unit,
+        demand,
+        kv_limit_ratio=question.kv_limit_ratio,
+        now_seconds=question.now_seconds,
+    ).lateness_ratio
+
+
+def least_late(question):
+    units = eligible(question)
+    return min(units, key=lambda unit: (lateness(question, unit, question.demand), unit.address))
+
+
+def overflow(question):
+    """docs/decisions/0017-overflow.md"""
+    demand = question.demand
+    usual = demand._replace(
+        prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
+        ttft_objective_seconds=None,
+        tpot_objective_seconds=None,
+    )
+    units = eligible(question)
+    if any(
+        lateness(question, unit, usual) * unit.backend.objective.margin_ratio <= 1.0
+        for unit in units
+    ):
+        return least_late(question)
+    capacities = {
+        unit.address: group.capacity_requests_per_second
+        for group in question.pool.groups
+        for unit in group.units
+    }
+    room = [unit for unit in units if unit.running < 30.0 * capacities.get(unit.address, 0.0)]
+    if not room:
+        return least_late(question)
+    return min(room, key=lambda unit: (capacities[unit.address], unit.address))
+
+
+def fallbacks_order(question):
+    """All that may serve, best first."""
+    groups = question.pool.in_merit_order(question.demand)
+    merit = {unit.address: place for place, group in enumerate(groups) for unit in group.units}
+    return sorted(
+        [unit for unit in question.pool.units if unit.healthy],
+        key=lambda unit: (
+            unit.running >= unit.backend.max_running_requests,
+            unit.address not in question.pool.committed,
+            merit.get(unit.address, len(merit)),
+            unit.running,
+            unit.address,
+        ),
+    )
+
+
+def pass_on(units, subset, *, avoided, draw, count):
+    admitted = [unit for unit in units if unit.healthy and admits(subset, unit.address)]
+    start = int(draw * len(admitted))
+    turned = admitted[start:] + admitted[:start]
+    turned.sort(key=lambda unit: (unit.address in avoided, unit.running))
+    return tuple(unit.address for unit in turned[:count])
+
+
 def dispatch(question):
     committed, units = question.pool.committed, eligible(question)
     if not any(unit.observed for unit in units):
@@ -44,7 +108,7 @@ def dispatch(question):
     if default is None:
         default = pack(question, lambda unit: unit.address not in committed)
     if default is None:
-        return Choice(question.overflow(), PickReason.LEAST_LATE)
+        return Choice(overflow(question), PickReason.LEAST_LATE)
     unit = near(question, default)
     inside = unit.address in committed
     return Choice(unit, PickReason.COMMITTED if inside else PickReason.OPENED)
@@ -53,7 +117,7 @@ def dispatch(question):
 def merit_packing(question):
     unit = pack(question, lambda _: True)
     if unit is None:
-        return Choice(question.overflow(), PickReason.LEAST_LATE)
+        return Choice(overflow(question), PickReason.LEAST_LATE)
     return Choice(unit, PickReason.POLICY)
 
 

@@ -278,6 +278,7 @@ async def running_stack(  # noqa: PLR0913 - one switch for each part that tests 
     max_running_requests: int = 256,
     timeouts: EnvoyTimeouts = TIMEOUTS,
     may_wait: bool = True,
+    workers: int = 1,
 ) -> AsyncIterator[Stack]:
     """Start everything; all of it serves inside, nothing of it is left outside."""
     async with contextlib.AsyncExitStack() as stack:
@@ -311,6 +312,7 @@ async def running_stack(  # noqa: PLR0913 - one switch for each part that tests 
                     scrape_interval_seconds=scrape_interval_seconds,
                     timeouts=timeouts,
                     admission={} if may_wait else {"max_waiting_requests": 0},
+                    workers=workers,
                 )
             )
         )

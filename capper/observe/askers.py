@@ -7,7 +7,7 @@ from dataclasses import replace
 from capper.observe.question import Measured, Question, UnusableError
 from fleet.clock import Clock
 from telemetry.promql import PrometheusQuerier, PrometheusSettings, QueryError
-from telemetry.queries import Row
+from telemetry.query_answers import Row
 from telemetry.reading import FailureReason
 
 _UNUSED_SECONDS = 600.0

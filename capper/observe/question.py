@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from capper.observe.selectors import selectors
-from telemetry.queries import Row
+from telemetry.query_answers import Row
 
 _PART = "capper_part"
 _GOT = re.compile(r"expected type instant vector.*?got (?P<type>scalar|string|range vector)")

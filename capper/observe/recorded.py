@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from capper.decide.observation import PowerSource
-from telemetry.queries import Row
+from telemetry.query_answers import Row
 
 _NAMES = "capper:(rack|workload)_.+|capper:host_ratio"
 QUERY = f'{{__name__=~"{_NAMES}"}} or label_replace(vector(time()), "capper_part", "now", "", "")'

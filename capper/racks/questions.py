@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from capper.api.room_blocks import RackQueries
 from capper.decide.observation import Sample
 from capper.observe.selectors import selectors
-from telemetry.queries import Row
+from telemetry.query_answers import Row
 
 _PART = "capper_part"
 

@@ -1,33 +1,24 @@
-"""What is measured: an Envoy, with an ext_proc server of its own or without one, per arm."""
+"""One arm of `headrace bench extproc`: an Envoy, with an ext_proc server or without one."""
 
-import asyncio
 import contextlib
-import json
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import aiohttp
-import yaml
-
-from headrace.bench.extproc_figures import BARE, FLOOR, Sample
-from headrace.bench.extproc_load import MODEL
-from headrace.child_process import end, spawn_ready
-from headrace.envoy_config import EnvoyEndpoint, EnvoyPlan, EnvoyTimeouts, render_bootstrap
+from headrace.bench import lanes
+from headrace.bench.extproc_figures import BARE, Cell, Sample, Usage
+from headrace.bench.extproc_generator import Generator
+from headrace.bench.extproc_latencies import FLUSH_SECONDS, LatencyLog, log_only_latencies
+from headrace.bench.extproc_load import quantile
+from headrace.bench.extproc_servers import Server, Used, start_server
+from headrace.child_process import end
 from headrace.envoy_plan import EnvoyBodyMode
 from headrace.envoy_process import EnvoyOptions, EnvoyProcess
 
-_EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
-_READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
-# What telemetry costs is another question; this often keeps it fresh.
-_SCRAPE_SECONDS = 4.0
-_ACCELERATOR = "H100"
-_PARAMETERS = 8e9
-# Health checks of a thousand endpoints, and timeouts, are not what is measured.
-_TIMEOUTS = EnvoyTimeouts(health_interval_seconds=600.0, ext_proc_message_seconds=30.0)
+_STREAM_STATS = r"ext_proc\..*(streams_started|stream_msgs_sent|stream_msgs_received)$"
+_FAILED_OPEN = r"ext_proc\..*failure_mode_allowed$"
+_NOTHING_USED = Used(workers=(), parent=None)
 
 
 class Arm:
@@ -39,10 +30,13 @@ class Arm:
         """Prepare; nothing is started before the context is entered."""
         self.name = name
         self._mode, self._addresses = mode, addresses
-        self._folder = folder / f"{name}-{mode.value}-{len(addresses)}"
-        self._server: asyncio.subprocess.Process | None = None
-        self._stack = contextlib.AsyncExitStack()
+        self._folder = folder / name
+        self._server: Server | None = None
+        self._rest_bytes: tuple[int, ...] = ()
+        self._idle_cores, self._at_rest = 0.0, _NOTHING_USED
         self._envoy: EnvoyProcess
+        self._latencies = LatencyLog(self._folder / "access.log", mode)
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Start the server, then Envoy.
@@ -51,161 +45,114 @@ class Arm:
             ChildStartError: When either does not come up.
         """
         self._folder.mkdir(parents=True)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            targets: tuple[str, ...] = ()
             if self.name != BARE:
-                await self._start_server()
-            self._envoy = await self._stack.enter_async_context(
-                EnvoyProcess(self._bootstrap(), EnvoyOptions(log_path=self._folder / "envoy.log"))
+                server = await start_server(self.name, self._folder, self._addresses, self._mode)
+                stack.push_async_callback(end, server.process, grace_seconds=_STOP_SECONDS)
+                self._server, targets = server, server.targets
+            bootstrap = lanes.bootstrap(
+                self._addresses,
+                targets,
+                self._mode,
+                access_log_path=self._folder / "access.log",
             )
-        except BaseException:
-            await self._stop()
-            raise
+            log_only_latencies(bootstrap)
+            options = EnvoyOptions(
+                log_path=self._folder / "envoy.log", file_flush_seconds=FLUSH_SECONDS
+            )
+            self._envoy = await stack.enter_async_context(EnvoyProcess(bootstrap, options))
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop Envoy, then the server."""
-        await self._stop()
+        await self._stack.aclose()
 
-    async def measure(self, *, body_bytes: int, concurrency: int, seconds: float) -> Sample:
-        """Load it for `seconds`."""
-        host, port = self._envoy.listener_address()
-        before_seconds = self._cpu_seconds()
-        found = await _run_load(host, port, body_bytes, concurrency, seconds)
-        after_seconds = self._cpu_seconds()
-        requests = int(found["requests"])
-        used = None
-        if before_seconds is not None and after_seconds is not None and requests:
-            used = (after_seconds - before_seconds) / requests
+    async def measure(
+        self,
+        generator: Generator,
+        cell: Cell,
+        *,
+        seconds: float,
+        requests_per_second: float | None = None,
+    ) -> Sample:
+        """Load it for `seconds`; the rate is for a cell without connections."""
+        stats, used = await self._envoy.stats(_STREAM_STATS), self._used()
+        found = await generator.load(
+            self._envoy.listener_address(),
+            body_bytes=cell.body_bytes,
+            connections=cell.connections,
+            requests_per_second=requests_per_second,
+            seconds=seconds,
+        )
+        used = self._used().since(used)
+        to_server, from_server = _messages(stats, await self._envoy.stats(_STREAM_STATS))
+        requests, failed = int(found["requests"]), int(found["failed_requests"])
+        waits = sorted(await self._latencies.take(requests + failed))
         return Sample(
             requests_per_second=requests / found["elapsed_seconds"],
-            failed_requests=int(found["failed_requests"]),
-            server_cpu_seconds=used,
+            failed_requests=failed,
+            server_cpu_seconds=_per(requests, used.workers_seconds if used.workers else None),
+            parent_cpu_seconds=_per(requests, used.parent),
+            busiest_worker_ratio=used.busiest_ratio,
             latency_p50_seconds=found["latency_p50_seconds"],
             latency_p99_seconds=found["latency_p99_seconds"],
+            envoy_p50_seconds=quantile(waits, 0.5) if waits else None,
+            envoy_p99_seconds=quantile(waits, 0.99) if waits else None,
+            messages_to_server=to_server,
+            messages_from_server=from_server,
             load_cpu_ratio=found["own_cpu_ratio"],
+            late_p99_seconds=found.get("late_p99_seconds"),
         )
 
     async def went_around(self) -> int:
         """Streams that failed: Envoy let those requests pass without an answer of the server."""
-        stats = await self._envoy.stats(r"ext_proc\..*failure_mode_allowed$")
-        return sum(stats.values())
+        return sum((await self._envoy.stats(_FAILED_OPEN)).values())
 
-    def peak_bytes(self) -> int | None:
-        """The most memory that the server has held so far; None without one."""
-        if self._server is None:
-            return None
-        status = Path(f"/proc/{self._server.pid}/status").read_text(encoding="ascii")
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    def note_rest(self) -> None:
+        """Begin to look at it without load."""
+        self._at_rest = self._used()
 
-    def _cpu_seconds(self) -> float | None:
-        """User and system time of the server so far."""
-        if self._server is None:
-            return None
-        text = Path(f"/proc/{self._server.pid}/stat").read_text(encoding="ascii")
-        fields = text.rpartition(")")[2].split()
-        user, system = int(fields[11]), int(fields[12])
-        return (user + system) / os.sysconf("SC_CLK_TCK")
-
-    @property
-    def _socket(self) -> Path:
-        return self._folder / "ext_proc.sock"
-
-    async def _start_server(self) -> None:
-        ready_path = self._folder / "ready.json"
-        arguments = ["-P", "-m"]
-        if self.name == FLOOR:
-            arguments += ["headrace.bench.extproc_floor", str(self._socket)]
-            arguments += [self._mode.value, self._addresses[0]]
-        else:
-            config_path = self._folder / "serve.yaml"
-            config_path.write_text(yaml.safe_dump(self._serve_file()), encoding="utf-8")
-            arguments += ["headrace.main", "serve", "--config", str(config_path)]
-            arguments += ["--ready-file", str(ready_path)]
-
-        async def is_ready() -> bool:
-            if self.name == FLOOR:
-                return self._socket.exists()
-            return ready_path.exists() and await _is_ready(ready_path)
-
-        self._server = await spawn_ready(
-            f"the arm {self.name!r}",
-            Path(sys.executable),
-            arguments,
-            log_path=self._folder / "server.log",
-            is_ready=is_ready,
-            ready_seconds=_READY_SECONDS,
-        )
-
-    def _serve_file(self) -> dict[str, Any]:
-        fleet_path = self._folder / "fleet.yaml"
-        backend = {
-            "name": "bench",
-            "accelerator": _ACCELERATOR,
-            "parameters": _PARAMETERS,
-            "models": [MODEL],
-            "replicas": [{"address": address} for address in self._addresses],
-        }
-        fleet_path.write_text(yaml.safe_dump({"backends": [backend]}), encoding="utf-8")
-        return {
-            "fleet": str(fleet_path),
-            "ext_proc": {"unix_socket": str(self._socket), "drain_seconds": 1.0},
-            "admin": {"port": 0},
-            "telemetry": {"scrape": {"interval_seconds": _SCRAPE_SECONDS}},
-        }
-
-    def _bootstrap(self) -> dict[str, Any]:
-        bootstrap = render_bootstrap(
-            EnvoyPlan(
-                endpoints=tuple(
-                    EnvoyEndpoint(address=address, models=(MODEL,)) for address in self._addresses
-                ),
-                ext_proc_targets=(f"unix:{self._socket}",),
-                body_mode=self._mode,
-                access_log_path=os.devnull,
-                timeouts=_TIMEOUTS,
-            )
-        )
-        if self.name == BARE:
-            _remove_filter(bootstrap, _EXT_PROC_FILTER)
-        return bootstrap
-
-    async def _stop(self) -> None:
-        await self._stack.aclose()
+    def end_rest(self, seconds: float) -> None:
+        """End what `note_rest` began."""
         if self._server is not None:
-            await end(self._server, grace_seconds=_STOP_SECONDS)
+            self._rest_bytes = self._server.resident_bytes()
+            used = self._server.used().since(self._at_rest)
+            self._idle_cores = (used.workers_seconds + (used.parent or 0.0)) / seconds
+
+    def usage(self, replicas: int) -> Usage | None:
+        """Memory so far, and CPU at rest; None without a server."""
+        if self._server is None:
+            return None
+        peaks = self._server.peaks_bytes()
+        return Usage(
+            arm=self.name,
+            body_mode=self._mode.value,
+            replicas=replicas,
+            rest_bytes=sum(self._rest_bytes),
+            rest_worker_bytes=max(self._rest_bytes),
+            peak_bytes=sum(peaks),
+            peak_worker_bytes=max(peaks),
+            parent_peak_bytes=self._server.parent_peak_bytes(),
+            idle_cpu_cores=self._idle_cores,
+        )
+
+    def _used(self) -> Used:
+        return _NOTHING_USED if self._server is None else self._server.used()
 
 
-async def _is_ready(ready_path: Path) -> bool:
-    port = json.loads(ready_path.read_text(encoding="utf-8"))["admin_port"]
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}/readyz") as answer,
-    ):
-        return answer.ok
-
-
-async def _run_load(
-    host: str, port: int, body_bytes: int, concurrency: int, seconds: float
-) -> dict[str, float]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "headrace.bench.extproc_load"),
-        *(host, str(port), str(body_bytes), str(concurrency), str(seconds)),
-        stdout=asyncio.subprocess.PIPE,
+def _messages(
+    before: Mapping[str, int], after: Mapping[str, int]
+) -> tuple[float | None, float | None]:
+    """Per ext_proc stream: to the server, and from it."""
+    grown = {name.rpartition(".")[2]: value - before.get(name, 0) for name, value in after.items()}
+    streams = grown.get("streams_started", 0)
+    return (
+        _per(streams, grown.get("stream_msgs_sent")),
+        _per(streams, grown.get("stream_msgs_received")),
     )
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the load generator ended with status {process.returncode}")
-    answer: dict[str, float] = json.loads(output)
-    return answer
 
 
-def _remove_filter(node: object, name: str) -> None:
-    """Take the HTTP filter `name` out of a bootstrap, wherever it is."""
-    if isinstance(node, dict):
-        for value in node.values():
-            _remove_filter(value, name)
-    elif isinstance(node, list):
-        node[:] = [it for it in node if not (isinstance(it, dict) and it.get("name") == name)]
-        for value in node:
-            _remove_filter(value, name)
+def _per(count: int, total: float | None) -> float | None:
+    return None if total is None or not count else total / count

@@ -6,6 +6,7 @@ messages are parsed and answered in their own kind. Run as a process of its own.
 """
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,10 +17,16 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from router.extproc.scheduling import batch_threads
+
 _SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 _DESTINATION = "x-gateway-destination-endpoint"
-_MAX_BYTES = 80 * 2**20
 _MAX_PENDING = 100_000
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 80 * 2**20),
+    ("grpc.server.max_pending_requests", _MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
+)
 
 
 class Floor:
@@ -73,28 +80,28 @@ class Floor:
             yield reply.SerializeToString()
 
 
-async def serve(socket: Path, mode: str, address: str) -> None:
-    """Serve on a unix socket until ended."""
+async def serve(socket: Path, mode: str, address: str, *, is_tuned: bool) -> None:
+    """Serve on a unix socket until ended.
+
+    Tuned, gRPC's threads are scheduled as the router's are, so that what this brings is not taken
+    for cheapness of its decisions.
+    """
     floor = Floor(address)
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", _MAX_BYTES),
-            ("grpc.server.max_pending_requests", _MAX_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
-        ]
-    )
-    answer = floor.duplex if mode == "full-duplex" else floor.buffered
-    method = grpc.stream_stream_rpc_method_handler(answer)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_SERVICE, {"Process": method}),)
-    )
-    healthy = health.aio.HealthServicer()
-    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
+    with batch_threads() if is_tuned else contextlib.nullcontext():
+        server = grpc.aio.server(options=_OPTIONS)
+        answer = floor.duplex if mode == "full-duplex" else floor.buffered
+        method = grpc.stream_stream_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, {"Process": method}),)
+        )
+        healthy = health.aio.HealthServicer()
+        await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    _socket, _mode, _address, *_more = sys.argv[1:]
+    uvloop.run(serve(Path(_socket), _mode, _address, is_tuned="tuned" in _more))

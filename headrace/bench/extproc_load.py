@@ -36,11 +36,30 @@ def chat_body(size: int) -> bytes:
     return json.dumps(frame).encode()
 
 
+def request_parts(body_bytes: int, *, header: bytes = b"") -> tuple[bytes, bytes]:
+    """A request, what is before its number and what is after it.
+
+    Args:
+        body_bytes: See `chat_body`.
+        header: Name of one more header, whose value is 1.
+    """
+    body = chat_body(body_bytes)
+    head = (
+        f"POST {_PATH} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n"
+    ).encode()
+    more = header + b": 1\r\n" if header else b""
+    before, _, after = (head + more + b"\r\n" + body).partition(NUMBER.encode())
+    return before, after
+
+
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: bytes, numbers: Iterator[int], ends_seconds: float) -> None:
-        self._before, _, self._after = request.partition(NUMBER.encode())
+    def __init__(
+        self, parts: tuple[bytes, bytes], numbers: Iterator[int], ends_seconds: float
+    ) -> None:
+        self._before, self._after = parts
         self._numbers, self._ends_seconds = numbers, ends_seconds
         self._transport: asyncio.WriteTransport
         self._sent_seconds = 0.0
@@ -96,20 +115,14 @@ async def generate(
     host: str, port: int, *, body_bytes: int, concurrency: int, seconds: float
 ) -> dict[str, float | int]:
     """Load for `seconds`; counts, wall and own CPU time, and latencies."""
-    body = chat_body(body_bytes)
-    request = (
-        f"POST {_PATH} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    parts = request_parts(body_bytes)
     loop = asyncio.get_running_loop()
     # From where no earlier load of this machine's uptime has counted to.
     numbers = itertools.count(int(time.perf_counter() * 1000) * 1000 % 10 ** len(NUMBER))
     began_seconds, began_cpu_seconds = time.perf_counter(), time.process_time()
     ends_seconds = began_seconds + seconds
     clients = [
-        (await loop.create_connection(lambda: _Client(request, numbers, ends_seconds), host, port))[
-            1
-        ]
+        (await loop.create_connection(lambda: _Client(parts, numbers, ends_seconds), host, port))[1]
         for _ in range(concurrency)
     ]
     async with asyncio.timeout(seconds + _GRACE_SECONDS):

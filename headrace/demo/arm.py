@@ -45,6 +45,7 @@ class ArmPlan:
         listen_port: Of Envoy; 0 for any free one.
         seed: Of the prompts' contents.
         cap: When the cap step is; None: no capper runs.
+        workers: Processes of the router.
     """
 
     policy: str
@@ -53,6 +54,7 @@ class ArmPlan:
     listen_port: int = 0
     seed: int = 0
     cap: CapSchedule | None = None
+    workers: int = 1
 
     @property
     def cap_path(self) -> Path:
@@ -88,6 +90,7 @@ async def running(plan: ArmPlan) -> AsyncIterator[tuple[SimulatedFleet, Lane]]:
                     exporter_urls=() if plan.with_prometheus else exporters,
                     listen_port=plan.listen_port,
                     capper=_capper_section(plan),
+                    workers=plan.workers,
                 )
             )
         )

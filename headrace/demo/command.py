@@ -23,6 +23,7 @@ from headrace.demo.report import Arm, Inputs, report
 from headrace.demo.tables import print_arm, print_cap_step, print_comparison
 from headrace.demo.watch import Watch
 from headrace.prometheus_process import prometheus_binary
+from headrace.worker_targets import MAX_WORKERS
 from loadtest.arrivals import Arrival, assign_models, azure_like
 from loadtest.traces.modifiers import (
     limit,
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="arrivals: Azure or BurstGPT CSV, Mooncake JSON lines",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes of the router"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0, help="Envoy's port; 0 takes a free one")
@@ -88,6 +92,8 @@ def _bad_figures(args: argparse.Namespace) -> Iterator[str]:
         yield f"demo: --requests must be 1 or more, got {args.requests}."
     if not 0 < args.rate < math.inf:
         yield f"demo: --rate must be a number above 0, got {args.rate}."
+    if not 1 <= args.workers <= MAX_WORKERS:
+        yield f"demo: --workers must be from 1 to {MAX_WORKERS}, got {args.workers}."
     if args.duration_seconds is not None and not args.duration_seconds > 0:
         yield f"demo: --duration-seconds must be above 0, got {args.duration_seconds}."
 
@@ -157,6 +163,7 @@ async def _demo(args: argparse.Namespace, arrivals: list[Arrival], console: Cons
                 with_prometheus=with_prometheus,
                 seed=args.seed,
                 cap=None if arms else cap,
+                workers=args.workers,
             )
             arms.append(await run_arm(plan, arrivals, console))
             print_arm(console, arms[-1])
@@ -181,6 +188,7 @@ async def _serve_on(
         with_prometheus=with_prometheus,
         listen_port=args.port,
         seed=args.seed,
+        workers=args.workers,
     )
     async with running(plan) as (_, lane):
         console.print(

@@ -17,6 +17,7 @@ from headrace.envoy_command import endpoints
 from headrace.envoy_config import EnvoyPlan, EnvoyTimeouts, render_bootstrap
 from headrace.envoy_process import EnvoyOptions, EnvoyProcess
 from headrace.fleet_file import load_fleet
+from headrace.worker_targets import targets
 
 _READY_SECONDS = 30.0
 # Longer than the drain of the configuration below.
@@ -39,6 +40,7 @@ class LanePlan:
         timeouts: Of Envoy.
         capper: The serve file's `capper` section; None: nothing is capped.
         admission: The serve file's `admission` section; the defaults for what it leaves out.
+        workers: Processes of the router.
     """
 
     fleet_path: Path
@@ -51,6 +53,7 @@ class LanePlan:
     timeouts: EnvoyTimeouts = field(default_factory=EnvoyTimeouts)
     capper: Mapping[str, Any] | None = None
     admission: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 1
 
 
 class Lane:
@@ -85,7 +88,7 @@ class Lane:
             bootstrap = render_bootstrap(
                 EnvoyPlan(
                     endpoints=endpoints(load_fleet(plan.fleet_path)),
-                    ext_proc_targets=(f"unix:{self._socket}",),
+                    ext_proc_targets=targets(f"unix:{self._socket}", plan.workers),
                     listen_port=plan.listen_port,
                     access_log_path=str(plan.folder / "access.log"),
                     timeouts=plan.timeouts,
@@ -166,6 +169,7 @@ class Lane:
             "telemetry": telemetry,
             "capper": None if plan.capper is None else dict(plan.capper),
             "admission": dict(plan.admission),
+            "workers": plan.workers,
         }
 
     async def _is_ready(self, ready_path: Path) -> bool:

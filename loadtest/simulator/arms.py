@@ -26,6 +26,8 @@ class ArmPlan:
         sees_truth: Shown the true state before every pick.
         prior_ratio: The prior's times and dynamic watts over those it should have.
         control: Name of the control loop beside it, see `loadtest.simulator.controllers`.
+        workers: Router processes that requests are dealt to.
+        shared_ledger: Whether these know of each other's requests.
     """
 
     name: str
@@ -36,6 +38,8 @@ class ArmPlan:
     sees_truth: bool = False
     prior_ratio: float = 1.0
     control: str = NO_CONTROL
+    workers: int = 1
+    shared_ledger: bool = True
 
     def simulation_arm(self, telemetry: TelemetryModel | None = None) -> Arm:
         """The arm as the simulation takes it.
@@ -57,6 +61,8 @@ class ArmPlan:
             knows_lengths=self.knows_lengths,
             sees_truth=self.sees_truth,
             controller=CONTROLLERS.get(self.control),
+            workers=self.workers,
+            shared_ledger=self.shared_ledger,
         )
 
 
@@ -119,6 +125,11 @@ _PLANS = (
 ARMS: dict[str, ArmPlan] = {plan.name: plan for plan in _PLANS}
 """Every arm without a control loop by name."""
 
+WORKERS = range(2, 65)
+"""How many router processes an arm may have beside one."""
+
+_APART = "-apart"
+
 OURS = "dispatch"
 SCORER = "queue-kv"
 LEAST_REQUEST = "least-request"
@@ -129,18 +140,42 @@ def with_control(arm: str, control: str) -> str:
     return arm if control == NO_CONTROL else f"{arm}+{control}"
 
 
+def with_workers(arm: str, workers: int, *, shared: bool) -> str:
+    """The name of an arm of several router workers."""
+    return f"{arm}@{workers}" if shared else f"{arm}@{workers}{_APART}"
+
+
 def arm_plan(name: str) -> ArmPlan:
-    """The arm of a name, which may name a control loop after a plus sign.
+    """The arm of a name, which may name a control loop after a plus sign, and workers before it.
+
+    "dispatch@4" are four router workers that share a ledger, "dispatch@4-apart" four that do not.
 
     Raises:
         KeyError: There is no such arm; a sentence without full stop.
     """
-    policy, _, control = name.partition("+")
+    decision, _, control = name.partition("+")
+    policy, at, workers = decision.partition("@")
     if policy not in ARMS:
         raise KeyError(f"must be among {', '.join(ARMS)}, got {policy!r}")
+    plan = _of_workers(ARMS[policy], workers) if at else ARMS[policy]
     if not control:
-        return ARMS[policy]
+        return plan
     if control not in CONTROLLERS:
         raise KeyError(f"control must be among {', '.join(CONTROLLERS)}, got {control!r}")
-    plan = ARMS[policy]
     return replace(plan, name=name, what=f"{plan.what}; {WHAT[control]}", control=control)
+
+
+def _of_workers(plan: ArmPlan, text: str) -> ArmPlan:
+    workers = text.removesuffix(_APART)
+    if plan.policy in RIVALS:
+        raise KeyError(f"{plan.name} is not a policy of the router, so it has no workers")
+    if not workers.isdecimal() or int(workers) not in WORKERS:
+        raise KeyError(f"after the @ stand {WORKERS[0]} to {WORKERS[-1]} workers, got {text!r}")
+    shared = workers == text
+    return replace(
+        plan,
+        name=with_workers(plan.name, int(workers), shared=shared),
+        what=f"{plan.what}; {workers} workers {'sharing a ledger' if shared else 'on their own'}",
+        workers=int(workers),
+        shared_ledger=shared,
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from loadtest.arrivals import Arrival
 from loadtest.simulator.boards import SimulatedReplica
+from loadtest.simulator.crew import Crew
 from loadtest.simulator.tally import Tally
 from loadtest.simulator.world import Arm, World
 from loadtest.traces.prefix import engine_block_hashes
@@ -45,7 +46,7 @@ class Gateway:
         self._hints = RequestHints(priority=world.priority)
         # Apart, so that a policy that draws more often sees the same boards.
         self._draws = random.Random(f"{seed}:draws")  # noqa: S311 - not for secrets
-        self.picker = Picker(world.fleet, arm.settings, policy=arm.policy)
+        self.picker = _picker(world, arm, seed)
         self.router_away = False
         self.retried = 0
 
@@ -102,3 +103,9 @@ class Gateway:
         two = self._draws.sample(serving, k=min(2, len(serving)))
         address = min(two, key=lambda address: self._replicas[address].engine.unfinished)
         return self._replicas[address]
+
+
+def _picker(world: World, arm: Arm, seed: int) -> Picker:
+    if arm.workers == 1:
+        return Picker(world.fleet, arm.settings, policy=arm.policy)
+    return Crew(world.fleet, arm.settings, workers=arm.workers, shared=arm.shared_ledger, seed=seed)

@@ -30,6 +30,8 @@ class Arm:
         knows_lengths: Told each answer's length beforehand (an oracle).
         sees_truth: Shown the true state before every pick (a clairvoyant).
         controller: Makes the control loop beside it, or None.
+        workers: Router processes that requests are dealt to.
+        shared_ledger: Whether these know of each other's requests.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Arm:
     knows_lengths: bool = False
     sees_truth: bool = False
     controller: Callable[[], Controller] | None = None
+    workers: int = 1
+    shared_ledger: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

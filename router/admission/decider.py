@@ -165,7 +165,8 @@ class Admission:
 
     def _must_queue(self, facts: RequestFacts, now_seconds: float) -> bool:
         """Whether others wait before it, unless it would be shed anyway."""
-        if not self.queue.holds(Lane(facts.model, facts.hints.subset)):
+        queue = self.queue
+        if not len(queue) or not queue.holds(Lane(facts.model, facts.hints.subset)):
             return False
         why = self._room.why_not(facts, now_seconds=now_seconds)
         sheddable = facts.hints.priority < 0

@@ -6,7 +6,7 @@ docs/affinity.md.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
@@ -23,6 +23,9 @@ from router.decide.request_facts import RequestFacts
 from router.decide.settings import DecideSettings
 from router.decide.unit import Unit
 
+_REPLICAS_PER_STEP = 64
+_NEAR = Demand._fields.index("near")  # the last two fields are filled in here
+
 
 class Affinity:
     """Remembers where prompts, sessions and adapters are.
@@ -38,6 +41,7 @@ class Affinity:
     __slots__ = (
         "_block_tokens",
         "_restarts",
+        "_salted",
         "_settings",
         "_trust",
         "adapters",
@@ -52,6 +56,8 @@ class Affinity:
         self._settings = settings
         self._trust: dict[str, Trust] = {}
         self._restarts: dict[str, float] = {}
+        none: tuple[int, ...] = ()
+        self._salted = ("", none, none)
         self._block_tokens = float(BLOCK_TOKENS)
         self.prefixes = PrefixIndex(most_blocks=settings.affinity_blocks)
         self.events = EventIndex(most_blocks=settings.affinity_blocks)
@@ -80,21 +86,23 @@ class Affinity:
             self.adapters.forget(address)
             self._trust[address] = Trust()
 
-    def observe(
+    def observing(
         self,
         snapshot: FleetSnapshot,
         units: Iterable[Unit],
         freshness: FreshnessPolicy,
         *,
         now_seconds: float,
-    ) -> None:
-        """Take in counters, capacities, adapters and restarts."""
+    ) -> Iterator[None]:
+        """Take in counters, capacities, adapters and restarts, of some with each step."""
         fresh = {
             address: loaded
             for address, loaded in snapshot.adapters.items()
             if now_seconds - loaded.observed_seconds <= freshness.fresh_seconds
         }
-        for unit in units:
+        for number, unit in enumerate(units, start=1):
+            if not number % _REPLICAS_PER_STEP:
+                yield
             address = unit.address
             restarts = snapshot.restarts.get(address, 0)
             if self._restarts.setdefault(address, restarts) != restarts or not unit.healthy:
@@ -114,9 +122,14 @@ class Affinity:
         """The demand with what it would find on each of `units`, and where its session was."""
         if not self._settings.affinity:
             return demand
-        home = self._home(facts, now_seconds=now_seconds)
-        is_adapter = self.adapters.names(facts.model)
-        hashes = salted(facts)
+        is_adapter, home = self.adapters.names(facts.model), None
+        hashes: tuple[int, ...] = ()
+        if facts.hints.session is not None:
+            home = self.sessions.home(facts.model, facts.hints.session, now_seconds=now_seconds)
+        if facts.prefix_block_hashes:
+            hashes = self._salt(facts)
+        elif home is None and not is_adapter:
+            return demand
         is_told = facts.prompt_tokens is not None and any(self.events.telling())
         if home is None and not (is_adapter or is_told or self.prefixes.is_anywhere(hashes)):
             return demand
@@ -131,7 +144,8 @@ class Affinity:
             load=load if is_adapter else None,
             now_seconds=now_seconds,
         )
-        return demand._replace(near=near, session_home=None if home is None else home.address)
+        session_home = None if home is None else home.address
+        return Demand._make((*demand[:_NEAR], near, session_home))
 
     def judge(
         self, demand: Demand, chosen: Unit, home: Unit | None, late: Callable[[Unit], float]
@@ -145,9 +159,9 @@ class Affinity:
         self, address: str, facts: RequestFacts, demand: Demand, *, now_seconds: float
     ) -> None:
         """A request was picked for `address`: its prompt will be there from now on."""
-        session, hashes = facts.hints.session, salted(facts)
         if not self._settings.affinity:
             return
+        session, hashes = facts.hints.session, self._salt(facts)
         if hashes:
             self.prefixes.record(address, hashes)
             self._block_tokens = _smoothed(self._block_tokens, facts, demand.prompt_tokens)
@@ -165,12 +179,13 @@ class Affinity:
 
     # Inside
 
-    def _home(self, facts: RequestFacts, *, now_seconds: float) -> Home | None:
-        """Where the request's session was served last; None without one."""
-        session = facts.hints.session
-        if session is None:
-            return None
-        return self.sessions.home(facts.model, session, now_seconds=now_seconds)
+    def _salt(self, facts: RequestFacts) -> tuple[int, ...]:
+        """The request's hashes, salted; a request that is asked about is mostly sent next."""
+        model, hashes, known = self._salted
+        if hashes is not facts.prefix_block_hashes or model != facts.model:
+            known = salted(facts)
+            self._salted = (facts.model, facts.prefix_block_hashes, known)
+        return known
 
     def _count(self, snapshot: FleetSnapshot, address: str, *, now_seconds: float) -> None:
         queried = snapshot.signal(address, SignalKind.PREFIX_QUERY_TOKENS_TOTAL)

@@ -6,8 +6,11 @@ its adapters are still there. So what was seen or sent there last is remembered,
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from fleet.adapters import LoadedAdapters
+
+_NOBODY: frozenset[str] = frozenset()
 
 # vLLM's --max-loras where the engine does not say.
 _DEFAULT_SLOTS = 1
@@ -21,10 +24,17 @@ class AdapterSlots:
         busy: Those with running requests as of the last scrape; they cannot be put out.
     """
 
-    __slots__ = ("_loaded", "_seen_seconds", "busy", "slots")
+    __slots__ = ("_address", "_holders", "_loaded", "_seen_seconds", "busy", "slots")
 
-    def __init__(self) -> None:
-        """Nothing is known of it."""
+    def __init__(self, address: str = "", holders: dict[str, set[str]] | None = None) -> None:
+        """Nothing is known of it.
+
+        Args:
+            address: The replica's.
+            holders: Where it says which adapters it has loaded, by name.
+        """
+        self._address = address
+        self._holders = {} if holders is None else holders
         self.slots = _DEFAULT_SLOTS
         self.busy: frozenset[str] = frozenset()
         self._loaded: OrderedDict[str, None] = OrderedDict()
@@ -48,8 +58,20 @@ class AdapterSlots:
         """A request for an adapter was sent here."""
         self._loaded[name] = None
         self._loaded.move_to_end(name)
+        self._holders.setdefault(name, set()).add(self._address)
         while len(self._loaded) > self.slots:
-            self._loaded.popitem(last=False)
+            self._leave(self._loaded.popitem(last=False)[0])
+
+    def clear(self) -> None:
+        """Nothing is loaded any more."""
+        while self._loaded:
+            self._leave(self._loaded.popitem()[0])
+
+    def _leave(self, name: str) -> None:
+        holders = self._holders[name]
+        holders.discard(self._address)
+        if not holders:
+            del self._holders[name]
 
     def has(self, name: str) -> bool:
         """Whether an adapter is believed to be loaded."""
@@ -63,17 +85,21 @@ class AdapterSlots:
 class Adapters:
     """All replicas' adapters. A model name is an adapter's once an engine has named it so."""
 
-    __slots__ = ("_names", "_replicas")
+    __slots__ = ("_holders", "_names", "_replicas")
 
     def __init__(self) -> None:
         """Without replicas."""
         self._replicas: dict[str, AdapterSlots] = {}
+        self._holders: dict[str, set[str]] = {}
         self._names: set[str] = set()
 
     def keep_only(self, addresses: frozenset[str], models: Iterable[str]) -> None:
         """Forget replicas and names that are gone."""
+        for address in self._replicas.keys() - addresses:
+            self._replicas[address].clear()
         self._replicas = {
-            address: self._replicas.get(address) or AdapterSlots() for address in addresses
+            address: self._replicas.get(address) or AdapterSlots(address, self._holders)
+            for address in addresses
         }
         self._names &= set(models)
 
@@ -87,12 +113,17 @@ class Adapters:
 
     def forget(self, address: str) -> None:
         """A replica restarted."""
-        self._replicas[address] = AdapterSlots()
+        self._replicas[address].clear()
+        self._replicas[address] = AdapterSlots(address, self._holders)
 
     def use(self, address: str, model: str) -> None:
         """A request was sent there."""
         if model in self._names:
             self._replicas[address].use(model)
+
+    def loaded(self, model: str) -> AbstractSet[str]:
+        """Replicas that are believed to have an adapter loaded."""
+        return self._holders.get(model, _NOBODY)
 
     def names(self, model: str) -> bool:
         """Whether a model name is an adapter's."""

@@ -21,13 +21,17 @@ def nearest(default: Unit, pool: Pool, demand: Demand, passes: Callable[[Unit], 
         default: What would be picked if nothing was cached anywhere.
         pool: The model's replicas.
         demand: The request.
-        passes: Whether a replica may be picked and keeps the objective.
+        passes: Whether a replica may be picked and keeps the objective. Only those on the same
+            side of the committed set as `default` are asked about.
     """
     if demand.near is None:
         return default
-    here = demand.at(default.address)
-    best, fewest_joules = default, float("inf")
-    for group, unit in pool.ranking().in_groups({*demand.near.beyond(here), default.address}):
+    here, best, fewest_joules = demand.near.at(default.address), default, float("inf")
+    others, committed = demand.near.beyond(here), pool.committed
+    others = others & committed if default.address in committed else others - committed
+    if not others:
+        return default
+    for group, unit in pool.ranking().in_groups({*others, default.address}):
         if unit is not default and not _is_nearer(demand.at(unit.address), here):
             continue
         planned_joules = group.price_ratio * group.decode_joules_per_token * demand.output_tokens

@@ -6,7 +6,8 @@ prompts are compared with is our own hash of the same ids. Prompts in text canno
 without the model's tokenizer and template: for those the learned index stands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from router.decide.affinity_blocks import TOKENS_PER_STEP, token_steps
@@ -170,7 +171,7 @@ class EventIndex:
         if engine is not None:
             engine.apply(event)
 
-    def telling(self) -> Iterable[str]:
+    def telling(self) -> AbstractSet[str]:
         """Engines of which something is known."""
         return self._engines.keys()
 

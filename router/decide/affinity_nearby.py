@@ -4,16 +4,19 @@ A pick scores few replicas exactly, so nothing is computed of the others.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 from router.decide.affinity_adapters import Adapters
 from router.decide.affinity_events import EventIndex
 from router.decide.affinity_nearness import Nearness
-from router.decide.affinity_prefix import PrefixIndex
+from router.decide.affinity_prefix import PrefixIndex, Way
 from router.decide.affinity_sessions import Home
 from router.decide.request_facts import RequestFacts
 from router.decide.unit import Unit
+
+_NOBODY: frozenset[str] = frozenset()
 
 # At least the last token of a prompt is computed, or there would be nothing to sample from.
 _LEAST_COMPUTED_TOKENS = 1.0
@@ -51,6 +54,7 @@ class RequestNearby:
         "_now_seconds",
         "_prompt_tokens",
         "_units",
+        "_way",
     )
 
     def __init__(
@@ -82,6 +86,7 @@ class RequestNearby:
         self._load = load
         self._now_seconds = now_seconds
         self._known: dict[str, Nearness] = {}
+        self._way: Way | None = None
 
     def at(self, address: str) -> Nearness:
         """To one replica."""
@@ -90,28 +95,37 @@ class RequestNearby:
             near = self._known[address] = self._look_up(address)
         return near
 
-    def beyond(self, here: Nearness) -> Iterable[str]:
+    def beyond(self, here: Nearness) -> AbstractSet[str]:
         """Addresses among which are all that have more of the prompt, or less to load."""
-        if self._load is not None:
-            return self._units
-        return set(self._with_more(here.cached_tokens))
+        more = self._with_more(here.cached_tokens)
+        if self._load is None or here.load_seconds <= 0.0:
+            return more
+        if here.load_seconds > self._load.load_seconds:  # its slots are held: anywhere is sooner
+            return self._units.keys()
+        return more | self._memory.adapters.loaded(self._facts.model)
 
-    def _with_more(self, cached_tokens: float) -> Iterator[str]:
+    def _with_more(self, cached_tokens: float) -> AbstractSet[str]:
         most_tokens = self._prompt_tokens - _LEAST_COMPUTED_TOKENS
         if cached_tokens >= most_tokens:
-            return
-        if self._home is not None:
-            yield self._home.address
-        if not self._hashes:
-            return
-        # As many blocks as do not yet make more, in the very numbers that are compared later.
-        blocks = bisect_right(range(1, len(self._hashes) + 1), cached_tokens, key=self._tokens)
-        yield from self._memory.prefixes.holders(self._hashes, blocks)
-        if self._facts.prompt_tokens is not None:
-            yield from self._memory.events.telling()
+            return _NOBODY
+        found = set() if self._home is None else {self._home.address}
+        if self._hashes:
+            way = self._along()
+            if self._tokens(way.blocks) > cached_tokens:  # else nobody was sent more of it
+                # As many blocks as do not make more, in the very numbers that are compared later.
+                blocks = bisect_right(range(1, way.blocks), cached_tokens, key=self._tokens)
+                found.update(way.holders(blocks))
+            if self._facts.prompt_tokens is not None:
+                found |= self._memory.events.telling()
+        return found
+
+    def _along(self) -> Way:
+        if self._way is None:
+            self._way = self._memory.prefixes.way(self._hashes)
+        return self._way
 
     def _tokens(self, blocks: int) -> float:
-        return blocks * self._facts.prefix_block_ratio * self._prompt_tokens
+        return self._facts.prefix_part(blocks) * self._prompt_tokens
 
     def _look_up(self, address: str) -> Nearness:
         believed_tokens = self._believed(address)
@@ -135,7 +149,7 @@ class RequestNearby:
         most = max(0.0, self._prompt_tokens - _LEAST_COMPUTED_TOKENS)
         blocks = 0
         if hashes:
-            blocks = self._memory.prefixes.matching_blocks(address, hashes)
+            blocks = self._along().blocks_at(address)
             if facts.prompt_tokens is not None:  # engines tell of token ids only
                 blocks = self._memory.events.matching_blocks(
                     address, facts.model, facts.prefix_block_hashes, learned=blocks

@@ -1,6 +1,6 @@
 """What a request finds on one replica that it would not find on another."""
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 
@@ -28,6 +28,6 @@ class Nearby(Protocol):
         """To one replica."""
         ...
 
-    def beyond(self, here: Nearness) -> Iterable[str]:
+    def beyond(self, here: Nearness) -> AbstractSet[str]:
         """Addresses among which are all that have more of the prompt, or less to load."""
         ...

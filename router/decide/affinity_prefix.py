@@ -6,9 +6,12 @@ younger than the blocks before it, so what is believed of a prompt is always a b
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from router.decide.affinity_runs import Held, Run, RunTree
+
+PROMPT_BLOCKS = 12
+"""What a prompt takes beside its blocks, in blocks: some 600 bytes of runs and their order."""
 
 
 class _Replica:
@@ -29,11 +32,45 @@ class _Replica:
         self.last_runs: OrderedDict[Run, int] = OrderedDict()
 
 
+class Way:
+    """A prompt's runs, from its beginning as far as anybody has them.
+
+    Attributes:
+        blocks: How many leading blocks that is.
+    """
+
+    __slots__ = ("_steps", "blocks")
+
+    def __init__(self, steps: list[tuple[Run, int, int]]) -> None:
+        """Keep what `RunTree.along` found."""
+        self._steps = steps
+        self.blocks = steps[-1][1] + steps[-1][2] if steps else 0
+
+    def blocks_at(self, address: str) -> int:
+        """How many leading blocks a replica is believed to have."""
+        found = 0
+        for run, start, matching in self._steps:
+            held = run.holders.get(address)
+            if held is None:
+                break
+            found = start + min(held.blocks, matching)
+        return found
+
+    def holders(self, index: int) -> list[str]:
+        """Replicas that are believed to have the blocks up to the one at `index`."""
+        for run, start, matching in self._steps:
+            if index < start + matching:
+                need = index - start
+                return [a for a, held in run.holders.items() if held.blocks > need]
+        return []
+
+
 class PrefixIndex:
     """All replicas' blocks.
 
     Attributes:
-        most_blocks: Bound over all replicas; each gets an equal part at most.
+        most_blocks: Bound over all replicas, in which each prompt that is remembered counts as 12
+            blocks more; each replica gets an equal part at most, and one prompt at least.
     """
 
     __slots__ = ("_replicas", "_touched", "_tree", "most_blocks")
@@ -76,25 +113,19 @@ class PrefixIndex:
 
     def matching_blocks(self, address: str, hashes: Sequence[int]) -> int:
         """How many leading `hashes` a replica is believed to have."""
-        found = 0
-        for run, start, matching in self._tree.along(hashes):
-            held = run.holders.get(address)
-            if held is None:
-                break
-            found = start + min(held.blocks, matching)
-        return found
+        return self.way(hashes).blocks_at(address)
+
+    def way(self, hashes: Sequence[int]) -> "Way":
+        """Where `hashes` lead, to be asked about several replicas before anything changes."""
+        return Way(list(self._tree.along(hashes)))
 
     def is_anywhere(self, hashes: Sequence[int]) -> bool:
         """Whether any replica is believed to have the first of `hashes`."""
         return bool(hashes) and hashes[0] in self._tree
 
-    def holders(self, hashes: Sequence[int], index: int) -> Iterator[str]:
+    def holders(self, hashes: Sequence[int], index: int) -> list[str]:
         """Replicas that are believed to have `hashes` up to the one at `index`."""
-        for run, start, matching in self._tree.along(hashes):
-            if index < start + matching:
-                need = index - start
-                yield from (a for a, held in run.holders.items() if held.blocks > need)
-                return
+        return self.way(hashes).holders(index)
 
     def record(self, address: str, hashes: Sequence[int]) -> None:
         """A prompt was sent there; its beginning is the last to be forgotten."""
@@ -119,10 +150,14 @@ class PrefixIndex:
         self._shrink(address, replica, capacity_blocks)
 
     def _shrink(self, address: str, replica: _Replica, most_blocks: int) -> None:
+        prompts, share = replica.last_runs, self._share(len(self._replicas))
         while replica.blocks > most_blocks:
-            last, touched = next(iter(replica.last_runs.items()))
+            last, touched = next(iter(prompts.items()))
             if not self._trim(address, replica, last, touched, most_blocks):
-                del replica.last_runs[last]
+                del prompts[last]
+        while len(prompts) > 1 and replica.blocks + PROMPT_BLOCKS * len(prompts) > share:
+            last, touched = prompts.popitem(last=False)
+            self._trim(address, replica, last, touched, 0)
 
     def _trim(
         self, address: str, replica: _Replica, last: Run, touched: int, most_blocks: int

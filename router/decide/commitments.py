@@ -1,6 +1,7 @@
 """The committed set of every model, chosen anew about once a second. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from router.decide.commitment import Commitment, CommitmentPolicy, Lot, commit
 from router.decide.foreign_load import ForeignLoad
@@ -37,15 +38,23 @@ class Commitments:
         """Forget models that are no longer served."""
         self.by_model = {name: self.by_model[name] for name in models if name in self.by_model}
 
-    def choose(
+    def follow(self, pool: Pool, commitment: Commitment) -> None:
+        """Put a set in force that was chosen elsewhere."""
+        present = self.of(pool.model)
+        if commitment.addresses == present.addresses:  # one object as long as it is one set
+            commitment = replace(commitment, addresses=present.addresses)
+        self.by_model[pool.model] = commitment
+        pool.committed = commitment.addresses
+
+    def choosing(
         self,
         pools: Mapping[str, Pool],
         workload: Workload,
         others: ForeignLoad,
         *,
         now_seconds: float,
-    ) -> None:
-        """Choose all sets anew and tell the pools.
+    ) -> Iterator[None]:
+        """Choose all sets anew and tell the pools, one with each step.
 
         Models with the fewest replicas choose first, and what they take of a shared replica is
         not there for the others.
@@ -68,6 +77,7 @@ class Commitments:
             self.by_model[model] = commitment
             pool.committed = commitment.addresses
             take_shares(pool, commitment, used)
+            yield
 
 
 def _lots(
@@ -76,13 +86,11 @@ def _lots(
     mix = workload.of(pool.model).mix(now_seconds=now_seconds)
     lots = []
     for group in pool.groups:
-        shares = sorted({round(used.get(unit.address, 0.0), 6) for unit in group.units})
-        for share in shares:
-            members = tuple(
-                unit.address
-                for unit in group.units
-                if round(used.get(unit.address, 0.0), 6) == share
-            )
+        by_share: dict[float, list[str]] = {} if used else {0.0: group.addresses}
+        for address in group.addresses if used else ():
+            by_share.setdefault(round(used.get(address, 0.0), 6), []).append(address)
+        for share in sorted(by_share):
+            members = tuple(by_share[share])
             lots.append(
                 Lot(
                     members=members,

@@ -1,7 +1,7 @@
 """Exponential moving windows, the only memory that estimates of traffic need."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class DecayedSum:
@@ -17,8 +17,17 @@ class DecayedSum:
 
     def add(self, amount: float, *, now_seconds: float) -> None:
         """Fade what is there, then add."""
-        self._value = self.read(now_seconds=now_seconds) + amount
-        self._at_seconds = max(now_seconds, self._at_seconds)
+        elapsed_seconds = now_seconds - self._at_seconds
+        if elapsed_seconds > 0.0:
+            self._value *= math.exp(-elapsed_seconds / self.window_seconds)
+            self._at_seconds = now_seconds
+        self._value += amount
+
+    def add_all(self, amounts: Iterable[float], *, now_seconds: float) -> None:
+        """Add several, one after the other."""
+        self.add(0.0, now_seconds=now_seconds)
+        for amount in amounts:
+            self._value += amount
 
     def read(self, *, now_seconds: float) -> float:
         """The faded sum."""
@@ -29,7 +38,10 @@ class DecayedSum:
 
     def per_second(self, *, now_seconds: float) -> float:
         """The sum over its window: a rate, once the window is full."""
-        return self.read(now_seconds=now_seconds) / self.window_seconds
+        elapsed_seconds, window_seconds = now_seconds - self._at_seconds, self.window_seconds
+        if elapsed_seconds <= 0.0:
+            return self._value / window_seconds
+        return self._value * math.exp(-elapsed_seconds / window_seconds) / window_seconds
 
     def change_window(self, window_seconds: float, *, now_seconds: float) -> None:
         """Fade by another time constant from now on; the rate stays what it is."""

@@ -35,11 +35,11 @@ class Demand(NamedTuple):
     sheddable: bool
     subset: frozenset[str] | None
     avoided: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    stalled: frozenset[str] = frozenset()
     prefix_block_hashes: tuple[int, ...] = ()
     near: Nearby | None = None
     session_home: str | None = None
-    refused: frozenset[str] = frozenset()
-    stalled: frozenset[str] = frozenset()
 
     def at(self, address: str) -> Nearness:
         """What it finds on a replica."""

@@ -1,9 +1,10 @@
 """Where a request goes when the pick cannot be reached: a ranked list, across failure domains.
 
-Fallbacks serve only what could not be connected, so a ranking as old as the snapshot will do: the
-replicas of a model are put in order once, and walked per pick.
+Fallbacks serve only what could not be connected, so those of a moment ago will do: they are looked
+up once per replica and snapshot, by a walk over the orders that the pool keeps anyway.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from router.decide.demand import Demand
@@ -11,28 +12,27 @@ from router.decide.question import Question
 from router.decide.unit import Unit
 
 
-class _Order(NamedTuple):
-    """A model's replicas, best first, and the failure domains that there are."""
+class _Sites(NamedTuple):
+    """The failure domains that a model's healthy replicas are in."""
 
-    units: list[Unit]
     domains: frozenset[str]
     nodes: frozenset[str | None]
 
 
 class Fallbacks:
-    """Remembers orders, and the fallbacks of each pick, between two snapshots."""
+    """Remembers the fallbacks of each replica between two snapshots."""
 
-    __slots__ = ("_count", "_kept", "_orders")
+    __slots__ = ("_count", "_kept", "_sites")
 
     def __init__(self, count: int) -> None:
         """Name up to `count` fallbacks beside each pick."""
         self._count = count
-        self._orders: dict[str, _Order] = {}
+        self._sites: dict[str, _Sites] = {}
         self._kept: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def forget(self) -> None:
         """Rank anew from now on."""
-        self._orders.clear()
+        self._sites.clear()
         self._kept.clear()
 
     def of(self, chosen: Unit, question: Question) -> tuple[str, ...]:
@@ -48,27 +48,33 @@ class Fallbacks:
 
     def _after(self, chosen: Unit, question: Question) -> tuple[str, ...]:
         """One after the other: a new domain first, then a new node, then the better replica."""
-        demand = question.demand
-        order = self._orders.get(demand.model)
-        if order is None:
-            order = self._orders[demand.model] = _order(question)
-        named = [chosen]
+        demand, pool = question.demand, question.pool
+        sites = self._sites.get(demand.model)
+        if sites is None:
+            replicas = [unit.replica for unit in pool.healthy()]
+            sites = self._sites[demand.model] = _Sites(
+                frozenset([replica.domain for replica in replicas]),
+                frozenset([replica.node for replica in replicas]),
+            )
+        named, few, ranking = [chosen], question.few(), pool.ranking()
+        best_of_few = None if few is None else ranking.best_of(demand, few)
         while len(named) <= self._count:
-            unit = _next(order, named, demand)
+            best = ranking.best_first(demand) if best_of_few is None else best_of_few
+            unit = _next(best, named, sites, demand)
             if unit is None:
                 break
             named.append(unit)
         return tuple(unit.address for unit in named[1:])
 
 
-def _next(order: _Order, named: list[Unit], demand: Demand) -> Unit | None:
+def _next(order: Iterable[Unit], named: list[Unit], sites: _Sites, demand: Demand) -> Unit | None:
     """The best of the rest; looks no further than where none can be better."""
     domains = {unit.replica.domain for unit in named}
     nodes = {unit.replica.node for unit in named}
-    least = (order.domains <= domains, order.nodes <= nodes)
+    least = (sites.domains <= domains, sites.nodes <= nodes)
     found, found_rank = None, (True, True, True)
     restricted = demand.restricted
-    for unit in order.units:
+    for unit in order:
         rank = (False, unit.replica.domain in domains, unit.replica.node in nodes)
         if rank < found_rank and unit not in named:
             if restricted and not demand.allows(unit.address):
@@ -77,30 +83,3 @@ def _next(order: _Order, named: list[Unit], demand: Demand) -> Unit | None:
             if rank[1:] == least:
                 break
     return found
-
-
-def _order(question: Question) -> _Order:
-    """Committed replicas with room first, in merit order."""
-    pool = question.pool
-    committed = pool.committed
-    merit = {
-        unit.address: position
-        for position, group in enumerate(pool.in_merit_order(question.demand))
-        for unit in group.units
-    }
-    units = sorted(
-        pool.healthy(),
-        key=lambda unit: (
-            unit.running >= unit.backend.max_running_requests,
-            unit.address not in committed,
-            merit.get(unit.address, len(merit)),
-            unit.running,
-            unit.address,
-        ),
-    )
-    replicas = [unit.replica for unit in units]
-    return _Order(
-        units,
-        frozenset(replica.domain for replica in replicas),
-        frozenset(replica.node for replica in replicas),
-    )

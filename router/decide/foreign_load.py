@@ -33,14 +33,13 @@ class ForeignLoad:
             own, foreign = self._models.setdefault(
                 pool.model, (DecayedSum(_WINDOW_SECONDS), DecayedSum(_WINDOW_SECONDS))
             )
-            for unit in pool.units:
-                if unit.own_running_then is not None:
-                    own.add(unit.own_running_then, now_seconds=now_seconds)
-                    foreign.add(unit.foreign_running, now_seconds=now_seconds)
+            seen = [unit for unit in pool.units if unit.own_running_then is not None]
+            own.add_all([it.own_running_then or 0 for it in seen], now_seconds=now_seconds)
+            foreign.add_all([it.foreign_running for it in seen], now_seconds=now_seconds)
             ratio = self.ratio(pool.model, now_seconds=now_seconds)
             for unit in pool.units:
                 ratios[unit.address] = max(ratio, ratios.get(unit.address, 1.0))
-                unit.fleet_ratio = ratios[unit.address]
+                unit.scale(ratios[unit.address])
 
     def ratio(self, model: str, *, now_seconds: float) -> float:
         """All requests in flight over our own, from 1 to 16; 1 while our own are too few."""

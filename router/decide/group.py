@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fleet.operating import OperatingCurve
 from fleet.physics import Mix, prefill_dynamic_joules
 from fleet.profile import Profile
+from router.decide.board import Board
 from router.decide.demand import Demand
 from router.decide.unit import Unit
 
@@ -25,6 +26,7 @@ class Group:
         decode_joules_per_token: At B*.
         capacity_requests_per_second: Of one member at B*.
         standing_ratio: Times its merit when groups are put in order; see `build_groups`.
+        board: Of each of its members.
     """
 
     units: list[Unit]
@@ -34,14 +36,30 @@ class Group:
     batch: float
     decode_joules_per_token: float
     capacity_requests_per_second: float
+    board: Board
     standing_ratio: float = 1.0
 
-    def rank(self, demand: Demand) -> tuple[float, str]:
-        """Sorts groups by priced joules for a request, the fewest first."""
-        joules = self.ordering_joules(
-            prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
+    @property
+    def addresses(self) -> list[str]:
+        """Its members' addresses."""
+        return [unit.address for unit in self.units]
+
+    @property
+    def key(self) -> tuple[str, float]:
+        """What its members have in common: the backend's name and the price."""
+        return (self.units[0].backend.name, self.price_ratio)
+
+    def rank(self, demand: Demand) -> tuple[float, str, float]:
+        """Sorts groups by priced joules for a request, the fewest first.
+
+        `ordering_joules` in one go: every pick asks it of every group.
+        """
+        board, new = self.board, demand.prompt_tokens
+        prefill = board.prefill_watts * (
+            board.prompt_token_seconds * new + board.prompt_token_squared_seconds * (new * new)
         )
-        return (joules, self.units[0].backend.name)
+        merit = self.price_ratio * (self.decode_joules_per_token * demand.output_tokens + prefill)
+        return (self.standing_ratio * merit, self.units[0].backend.name, self.price_ratio)
 
     def ordering_joules(self, *, prompt_tokens: float, output_tokens: float) -> float:
         """What groups are put in order by: merit, and a lead for those that stand in front."""
@@ -101,6 +119,7 @@ def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) ->
             profile=first.profile,
             curve=curve,
             price_ratio=first.price_ratio,
+            board=first.board,
             batch=batch,
             decode_joules_per_token=curve.decode_joules_per_token(batch),
             capacity_requests_per_second=curve.requests_per_second(batch),

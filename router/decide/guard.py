@@ -1,13 +1,14 @@
 """What a request would meet on a replica, and whether that keeps the objective. Pure.
 
 Predicted TPOT at B + 1 with prefill interference, predicted TTFT, KV room and batch slots, each
-over its limit. This is asked several times per pick, so what several predictions share is
-computed once.
+over its limit. `router.decide.terms` has the quick way to whether all of them hold.
 """
 
 from typing import NamedTuple
 
+from router.decide.affinity_nearness import NOWHERE, Nearness
 from router.decide.demand import Demand
+from router.decide.terms import lateness_of, terms_of
 from router.decide.unit import Unit
 
 
@@ -52,14 +53,7 @@ def predict(unit: Unit, demand: Demand, *, kv_limit_ratio: float, now_seconds: f
 
 def lateness(unit: Unit, demand: Demand, kv_limit_ratio: float, now_seconds: float) -> float:
     """The same worst prediction over limit, without the rest."""
-    objective, margin = unit.backend.objective, unit.backend.objective.margin_ratio
-    tpot_seconds, ttft_seconds, kv_ratio, batch = _forecast(unit, demand, now_seconds)
-    return max(
-        tpot_seconds / (margin * _tpot_objective(unit, demand)),
-        ttft_seconds / (margin * (demand.ttft_objective_seconds or objective.ttft_seconds)),
-        kv_ratio / kv_limit_ratio,
-        batch / unit.backend.max_running_requests,
-    )
+    return lateness_of(unit, terms_of(demand, unit, kv_limit_ratio, now_seconds))
 
 
 def is_full(unit: Unit, demand: Demand, *, kv_limit_ratio: float) -> bool:
@@ -82,21 +76,30 @@ def prefill_seconds(unit: Unit, demand: Demand) -> float:
 
     An adapter that must be loaded comes first.
     """
-    step, near = unit.profile.step, demand.at(unit.address)
+    near = NOWHERE if demand.near is None else demand.near.at(unit.address)
+    board, point = unit.board, unit.point
     new_tokens = demand.prompt_tokens - near.cached_tokens
-    prompt_seconds = step.prompt_seconds(new_tokens, cached_tokens=near.cached_tokens)
-    decode_seconds = step.decode_seconds(unit.running, unit.resident_tokens)
-    chunks = -(-new_tokens // step.chunk_tokens)
-    return near.load_seconds + prompt_seconds + max(chunks, 1.0) * decode_seconds
+    kv_seconds = board.kv_token_seconds * unit.resident_tokens
+    decode_seconds = (point.now_seconds + kv_seconds) * point.now_ratio
+    chunks = max(-(-new_tokens // board.chunk_tokens), 1.0)
+    return near.load_seconds + _own_seconds(unit, demand, near) + chunks * decode_seconds
 
 
 def send_prompt(unit: Unit, demand: Demand, *, now_seconds: float) -> None:
     """Count the prompt of a request that was just picked for `unit`, and others' like it."""
-    cached_tokens = demand.at(unit.address).cached_tokens
-    prompt_seconds = unit.profile.step.prompt_seconds(
-        demand.prompt_tokens - cached_tokens, cached_tokens=cached_tokens
-    )
+    near = NOWHERE if demand.near is None else demand.near.at(unit.address)
+    prompt_seconds = _own_seconds(unit, demand, near)
     unit.prompt_inflow.add(unit.fleet_ratio * prompt_seconds, now_seconds=now_seconds)
+
+
+def _own_seconds(unit: Unit, demand: Demand, near: Nearness) -> float:
+    """Time to compute what is not cached of the prompt, alone."""
+    board, cached = unit.board, near.cached_tokens
+    new = demand.prompt_tokens - cached
+    end = cached + new
+    return board.prompt_token_seconds * new + (
+        board.prompt_token_squared_seconds * (end * end - cached * cached)
+    )
 
 
 def _tpot_objective(unit: Unit, demand: Demand) -> float:

@@ -8,6 +8,7 @@ decision.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fleet.batch_ratios import POINTS, BatchRatios, nearest_point
@@ -33,6 +34,7 @@ _MAX_BATCH_CHANGE_RATIO = 0.5
 _PROMPT_TOKENS = 1024.0
 # Profiles only follow when a correction moves by this much, so that noise rebuilds nothing.
 _VISIBLE_CHANGE_RATIO = 0.02
+_REPLICAS_PER_STEP = 16
 
 
 class _Sample(NamedTuple):
@@ -119,12 +121,14 @@ class Learner:
         self._profiles: dict[str, tuple[Profile, Corrections, Profile]] = {}
         self._last: dict[str, tuple[float, float]] = {}
 
-    def observe(
+    def observing(
         self, snapshot: FleetSnapshot, freshness: FreshnessPolicy, *, now_seconds: float
-    ) -> None:
+    ) -> Iterator[None]:
         """Compare every replica's new readings with what its prior predicts at that load."""
         for backend in snapshot.fleet.backends:
-            for replica in backend.replicas:
+            for number, replica in enumerate(backend.replicas, start=1):
+                if not number % _REPLICAS_PER_STEP:
+                    yield
                 signals = snapshot.of(replica.address)
                 batch = freshness.fresh_value(
                     signals.get(SignalKind.RUNNING_REQUESTS), now_seconds=now_seconds

@@ -6,15 +6,18 @@ its stream ends, however it ends; all sums of an account are then back to what t
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+_Mark = tuple[float, int, float]
+"""State of an account from a time on: (at_seconds, running, resident_tokens)."""
 
 
-class _Mark(NamedTuple):
-    """State of an account from `at_seconds` on."""
+class Watcher(Protocol):
+    """Told of every change of an account, in the call that makes it."""
 
-    at_seconds: float
-    running: int
-    resident_tokens: float
+    def reload(self) -> None:
+        """The account has changed."""
+        ...
 
 
 class Account:
@@ -26,26 +29,30 @@ class Account:
         resident_tokens: KV tokens they hold on average over their lives (prompt + half the answer).
         prefill_free_seconds: Monotonic time at which the prompts entered so far will be computed:
             a fluid queue that grows by each prompt's prefill time and drains with the clock.
+        watcher: Told of changes, when there is one.
+        is_noted: Whether its last change is among those that nobody has asked for yet.
     """
 
     __slots__ = (
         "_changed",
-        "_is_noted",
         "_marks",
         "address",
+        "is_noted",
         "prefill_free_seconds",
         "resident_tokens",
         "running",
+        "watcher",
     )
 
     def __init__(self, address: str = "", changed: "list[Account] | None" = None) -> None:
         """Start empty; every change is noted in `changed`, once until somebody looks."""
         self.address = address
         self._changed = [] if changed is None else changed
-        self._is_noted = False
+        self.is_noted = False
         self.running = 0
         self.resident_tokens = 0.0
         self.prefill_free_seconds = 0.0
+        self.watcher: Watcher | None = None
         self._marks: deque[_Mark] = deque()
 
     def at(self, at_seconds: float) -> tuple[int, float]:
@@ -53,12 +60,11 @@ class Account:
 
         A time before the remembered history gives the oldest state that is remembered.
         """
-        for mark in reversed(self._marks):
-            if mark.at_seconds <= at_seconds:
-                return mark.running, mark.resident_tokens
+        for marked_seconds, running, resident_tokens in reversed(self._marks):
+            if marked_seconds <= at_seconds:
+                return running, resident_tokens
         if self._marks:
-            oldest = self._marks[0]
-            return oldest.running, oldest.resident_tokens
+            return self._marks[0][1:]
         return self.running, self.resident_tokens
 
     def queue_until(self, at_seconds: float) -> None:
@@ -69,23 +75,21 @@ class Account:
         self, *, requests: int, resident_tokens: float, now_seconds: float, keep_seconds: float
     ) -> None:
         """Add to the sums and remember the state, forgetting what is older than `keep_seconds`."""
-        if not self._marks:
-            self._marks.append(_Mark(now_seconds - keep_seconds, self.running, 0.0))
-        self.running += requests
+        marks, horizon_seconds = self._marks, now_seconds - keep_seconds
+        if not marks:
+            marks.append((horizon_seconds, self.running, 0.0))
+        running = self.running = self.running + requests
         # Floating sums drift; an empty account holds nothing by definition.
-        self.resident_tokens = self.resident_tokens + resident_tokens if self.running else 0.0
-        marks = self._marks
-        marks.append(_Mark(now_seconds, self.running, self.resident_tokens))
-        horizon_seconds = now_seconds - keep_seconds
-        while len(marks) > 1 and marks[1].at_seconds <= horizon_seconds:
+        resident_tokens = self.resident_tokens + resident_tokens if running else 0.0
+        self.resident_tokens = resident_tokens
+        marks.append((now_seconds, running, resident_tokens))
+        while marks[1][0] <= horizon_seconds:  # the newest of at least two never is
             marks.popleft()
-        if not self._is_noted:
-            self._is_noted = True
+        if not self.is_noted:
+            self.is_noted = True
             self._changed.append(self)
-
-    def look(self) -> None:
-        """The changes so far are known; the next one is noted again."""
-        self._is_noted = False
+        if self.watcher is not None:
+            self.watcher.reload()
 
 
 class Ticket:
@@ -94,7 +98,7 @@ class Ticket:
     __slots__ = ("account", "address", "resident_tokens", "settled", "started_seconds")
 
     def __init__(
-        self, *, account: Account, address: str, resident_tokens: float, started_seconds: float
+        self, account: Account, address: str, resident_tokens: float, started_seconds: float
     ) -> None:
         """Bind the entry to its account."""
         self.account = account
@@ -168,16 +172,10 @@ class Ledger:
             now_seconds=now_seconds,
             keep_seconds=self._keep_seconds,
         )
-        account.prefill_free_seconds = (
-            max(account.prefill_free_seconds, now_seconds) + prefill_seconds
-        )
+        begin_seconds = max(account.prefill_free_seconds, now_seconds)
+        account.prefill_free_seconds = begin_seconds + prefill_seconds
         self.entered_total += 1
-        ticket = Ticket(
-            account=account,
-            address=address,
-            resident_tokens=resident_tokens,
-            started_seconds=now_seconds,
-        )
+        ticket = Ticket(account, address, resident_tokens, now_seconds)
         if self.listener is not None:
             self.listener.entered(ticket, now_seconds=now_seconds)
         return ticket
@@ -230,9 +228,10 @@ class Ledger:
         """Addresses whose accounts have changed since this was last asked, each once."""
         if not self._changed:
             return []
-        addresses = [account.address for account in self._changed]
+        addresses = []
         for account in self._changed:
-            account.look()
+            account.is_noted = False
+            addresses.append(account.address)
         self._changed.clear()
         return addresses
 

@@ -28,9 +28,9 @@ class Outliers:
         score = min(self.score(address, now_seconds=now_seconds) + 1.0, _HIGHEST)
         self._scores[address] = (score, now_seconds)
 
-    def served(self, address: str) -> None:
-        """A request was served where it was sent: nothing is held against the replica."""
-        self._scores.pop(address, None)
+    def served(self, address: str) -> bool:
+        """A request was served there: nothing is held against the replica; whether that was."""
+        return self._scores.pop(address, None) is not None
 
     def score(self, address: str, *, now_seconds: float) -> float:
         """Skips, each halved every ten seconds since."""

@@ -6,7 +6,10 @@ safe and needs not be: `pick` decides and records without giving way in between,
 never both see the same free slot.
 """
 
-from fleet.physics import Mix
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
+
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
@@ -14,16 +17,19 @@ from router.decide import rejections
 from router.decide.affinity import Affinity
 from router.decide.commitment import Commitment
 from router.decide.commitments import Commitments
-from router.decide.demand import Demand, admits
+from router.decide.demand import Demand
+from router.decide.expectation import demand_of
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
 from router.decide.foreign_load import ForeignLoad
 from router.decide.guard import prefill_seconds, send_prompt
+from router.decide.intake import Intake
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
-from router.decide.outcome import Counterfactual, Pick, PickReason, Rejection
+from router.decide.outcome import Pick, PickReason, Rejection
 from router.decide.outliers import Outliers
-from router.decide.policies import POLICIES, Choice, Policy, least_request
+from router.decide.peers import Peers
+from router.decide.policies import POLICIES, Choice, Policy
 from router.decide.question import Question
 from router.decide.request_facts import RequestFacts, RequestHints
 from router.decide.request_joules import marginal_joules
@@ -46,6 +52,7 @@ class Picker:
         stalls: Replicas that take requests and end none.
         affinity: Where prompts, sessions and adapters are.
         known_models: Models that are not unknown though they may have no replica now; the shell's.
+        peers: The pickers of processes beside this one, or None.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Picker:
         self._policy = POLICIES[settings.policy] if policy is None else policy
         self._sequence: dict[str, int] = {}
         self._commitments = Commitments(settings)
+        self._observed = 0
         self.ledger = Ledger()
         self._roster = Roster(settings, self.ledger)
         self.workload = Workload(settings)
@@ -74,31 +82,68 @@ class Picker:
         self.affinity = Affinity(settings)
         self._others = ForeignLoad()
         self.known_models: frozenset[str] = frozenset()
+        self.peers: Peers | None = None
         self._fallbacks = Fallbacks(settings.max_endpoints - 1)
+        self._intake = Intake(
+            settings,
+            roster=self._roster,
+            stalls=self.stalls,
+            workload=self.workload,
+            learner=self.learner,
+            affinity=self.affinity,
+            others=self._others,
+            fallbacks=self._fallbacks,
+        )
         self._adopt(fleet)
 
     # What the shell tells
 
     def observe(self, snapshot: FleetSnapshot, prices: PriceBoard, *, now_seconds: float) -> None:
         """Take in a published snapshot: corrected loads, prices, counters, operating points."""
+        for _ in self.observing(snapshot, prices, now_seconds=now_seconds):
+            pass
+
+    def observing(
+        self, snapshot: FleetSnapshot, prices: PriceBoard, *, now_seconds: float
+    ) -> Iterator[None]:
+        """The same in short steps, between which requests may be picked and settled.
+
+        A new topology holds from the first step on. In between some replicas have their new
+        readings and others the old ones, as if two scrapes had come one after the other. One that
+        another snapshot overtakes ends early.
+        """
+        self._catch_up(now_seconds)
         if snapshot.fleet is not self._roster.fleet:
             self._adopt(snapshot.fleet)
-        self.stalls.observe(snapshot, now_seconds=now_seconds)
-        self.workload.observe(snapshot, now_seconds=now_seconds)
-        self.learner.observe(snapshot, self._settings.freshness, now_seconds=now_seconds)
-        mixes = self._mixes(now_seconds=now_seconds)
-        self._roster.observe(snapshot, prices, self.learner, mixes, now_seconds=now_seconds)
-        self.affinity.observe(
-            snapshot, self.units(), self._settings.freshness, now_seconds=now_seconds
-        )
-        self._others.observe(self._roster.pools.values(), now_seconds=now_seconds)
-        self._regroup(mixes)
+        self._observed += 1
+        turn = self._observed
+        for _ in self._intake.steps(snapshot, prices, now_seconds=now_seconds):
+            yield
+            if self._observed != turn:
+                return
 
     def commit(self, *, now_seconds: float) -> None:
-        """Choose anew which replicas are to carry each model's load; about once a second."""
-        self._commitments.choose(
-            self._roster.pools, self.workload, self._others, now_seconds=now_seconds
-        )
+        """Choose anew which replicas are to carry each model's load; about once a second.
+
+        Where a peer does that for all, its sets are in force already.
+        """
+        for _ in self.committing(now_seconds=now_seconds):
+            pass
+
+    def committing(self, *, now_seconds: float) -> Iterator[None]:
+        """The same in steps, one for each model; a new topology ends it early."""
+        self._catch_up(now_seconds)
+        if self.peers is not None and self.peers.is_led(now_seconds=now_seconds):
+            return
+        pools = self._roster.pools
+        for _ in self._commitments.choosing(
+            pools, self.workload, self._others, now_seconds=now_seconds
+        ):
+            yield
+            if self._roster.pools is not pools:
+                return
+        if self.peers is not None:
+            self.peers.committed(self._commitments.by_model, now_seconds=now_seconds)
 
     def pick(self, facts: RequestFacts, *, now_seconds: float, draw: float) -> Pick | Rejection:
         """Choose a replica and enter the request in the ledger, or refuse.
@@ -126,44 +171,86 @@ class Picker:
         self, hints: RequestHints, *, now_seconds: float, draw: float
     ) -> tuple[str, ...] | Rejection:
         """Endpoints for a request without a prompt, least loaded first; records nothing."""
-        avoided = self.outliers.avoided(now_seconds=now_seconds)
-        admitted = [
-            unit
-            for unit in self._roster.units.values()
-            if unit.healthy and admits(hints.subset, unit.address)
-        ]
+        self._roster.follow()
+        everybody, subset = self._roster.everybody(), hints.subset
+        admitted = everybody.healthy() if subset is None else everybody.inside(subset)
         if not admitted:
             return rejections.no_replica(None, self._settings.retry_after_seconds)
-        start = int(draw * len(admitted))
-        turned = admitted[start:] + admitted[:start]
-        turned.sort(key=lambda unit: (unit.address in avoided, unit.running))
-        return tuple(unit.address for unit in turned[: self._settings.max_endpoints])
+        return everybody.ranking().in_turn(
+            admitted[int(draw * len(admitted))],
+            None if subset is None else admitted,
+            avoided=self.outliers.avoided(now_seconds=now_seconds),
+            count=self._settings.max_endpoints,
+        )
 
     def serve(self, pick: Pick, address: str, *, now_seconds: float) -> None:
         """The data plane says who serves a pick: endpoints before that one were skipped."""
-        for endpoint in pick.endpoints:
-            if endpoint == address:
-                self.outliers.served(address)
-                break
-            if endpoint in self._roster.units:
-                self.outliers.skipped(endpoint, now_seconds=now_seconds)
-        if address in self._roster.units:
-            before = pick.ticket.address
-            self.ledger.move(pick.ticket, address, now_seconds=now_seconds)
-            self.stalls.move(pick.ticket, before, now_seconds=now_seconds)
+        skipped: tuple[str, ...] = ()
+        if address != pick.address:
+            skipped = tuple(takewhile(lambda endpoint: endpoint != address, pick.endpoints))
+        if self._serve(pick.ticket, address, skipped, now_seconds) and self.peers is not None:
+            self.peers.served(pick.ticket, skipped, now_seconds=now_seconds)
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request, however it ended; False when it was settled before."""
         self.stalls.settle(ticket, now_seconds=now_seconds)
-        return self.ledger.settle(ticket, now_seconds=now_seconds)
+        settled = self.ledger.settle(ticket, now_seconds=now_seconds)
+        if settled and self.peers is not None:
+            self.peers.settled(ticket, now_seconds=now_seconds)
+        return settled
+
+    # What the peers tell
+
+    def repeat(
+        self, address: str, facts: RequestFacts, demand: Demand, *, now_seconds: float
+    ) -> Ticket:
+        """Another picker has picked `address`: all that the pick changed there changes here too.
+
+        Where the topology here has not got that replica or model, the ledger alone is told.
+        """
+        unit = self._roster.units.get(address)
+        if unit is None or facts.model not in self._roster.pools:
+            return self.hold(address, demand, since_seconds=now_seconds)
+        self._sequence[facts.model] = self._sequence.get(facts.model, 0) + 1
+        return self._enter(unit, facts, demand, now_seconds=now_seconds)
+
+    def hold(self, address: str, demand: Demand, *, since_seconds: float) -> Ticket:
+        """Another picker's request has run there since; what its pick changed is past."""
+        ticket = self.ledger.enter(
+            address,
+            resident_tokens=demand.resident_tokens,
+            prefill_seconds=0.0,
+            now_seconds=since_seconds,
+        )
+        unit = self._roster.units.get(address)
+        if unit is not None:
+            self.stalls.enter(ticket, demand, unit, now_seconds=since_seconds)
+        return ticket
+
+    def follow(self, model: str, commitment: Commitment) -> None:
+        """A peer has chosen this set for all."""
+        pool = self._roster.pools.get(model)
+        if pool is not None:
+            known = commitment.addresses & self._roster.units.keys()
+            self._commitments.follow(pool, replace(commitment, addresses=known))
+
+    def repeat_serve(
+        self, ticket: Ticket, address: str, skipped: tuple[str, ...], *, now_seconds: float
+    ) -> None:
+        """Another picker was told who serves one of its requests."""
+        self._serve(ticket, address, skipped, now_seconds)
+
+    def repeat_settle(self, ticket: Ticket, *, now_seconds: float) -> None:
+        """Another picker's request has ended."""
+        self.stalls.settle(ticket, now_seconds=now_seconds)
+        self.ledger.settle(ticket, now_seconds=now_seconds)
 
     # What the shell asks
 
     def requests_per_second(self, model: str) -> float:
         """What the model's healthy replicas carry at their operating points."""
         pool = self._roster.pools.get(model)
-        groups = () if pool is None else pool.groups
-        return sum(len(it.units) * it.capacity_requests_per_second for it in groups)
+        return 0.0 if pool is None else pool.requests_per_second()
 
     def models(self) -> tuple[str, ...]:
         """Names of all served models, sorted."""
@@ -198,23 +285,15 @@ class Picker:
             del self._sequence[model]
         for model, pool in self._roster.pools.items():
             pool.committed = self._commitments.of(model).addresses
-        self._regroup(self._mixes(now_seconds=0.0))
-
-    def _mixes(self, *, now_seconds: float) -> dict[str, Mix]:
-        """The present mean request of every served model."""
-        return {
-            model: self.workload.of(model).mix(now_seconds=now_seconds)
-            for model in self._roster.pools
-        }
-
-    def _regroup(self, mixes: dict[str, Mix]) -> None:
-        self._fallbacks.forget()
-        self._roster.regroup(mixes, self.stalls.spare)
+        for _ in self._intake.regroup(now_seconds=0.0):
+            pass
 
     def question(
         self, facts: RequestFacts, *, now_seconds: float, draw: float
     ) -> Question | Rejection:
         """The candidates of a request, or why there are none; records nothing."""
+        if self.peers is not None:
+            self.peers.catch_up(now_seconds=now_seconds)
         pool = self._roster.pools.get(facts.model)
         retry_after_seconds = self._settings.retry_after_seconds
         if pool is None and facts.model in self.known_models:
@@ -228,38 +307,23 @@ class Picker:
                 return rejections.refused_by_domain(retry_after_seconds)
             return rejections.no_replica(facts.model, retry_after_seconds)
         return Question(
-            pool=pool,
-            eligible=eligible,
-            demand=self.affinity.meet(facts, self._roster.units, demand, now_seconds=now_seconds),
-            kv_limit_ratio=self._settings.kv_limit_ratio,
-            now_seconds=now_seconds,
-            draw=draw,
-            sequence=self._sequence.get(facts.model, 0),
+            pool,
+            eligible,
+            self.affinity.meet(facts, self._roster.units, demand, now_seconds=now_seconds),
+            self._settings.kv_limit_ratio,
+            now_seconds,
+            draw,
+            self._sequence.get(facts.model, 0),
         )
 
     def demand(self, facts: RequestFacts, now_seconds: float) -> Demand:
         """The request in numbers, as the model's traffic makes expect."""
-        workload = self.workload.of(facts.model)
-        prompt_tokens = (
-            float(facts.prompt_tokens)
-            if facts.prompt_tokens is not None
-            else facts.prompt_bytes / workload.bytes_per_token(now_seconds=now_seconds)
-        )
-        return Demand(
-            model=facts.model,
-            prompt_tokens=prompt_tokens,
-            output_tokens=workload.expected_output_tokens(facts, now_seconds=now_seconds),
-            mix=workload.mix(now_seconds=now_seconds),
-            ttft_objective_seconds=facts.hints.ttft_seconds,
-            tpot_objective_seconds=facts.hints.tpot_seconds,
-            sheddable=facts.hints.priority < 0,
-            subset=facts.hints.subset,
-            refused=self._roster.refused(
-                sheddable=facts.hints.priority < 0, now_seconds=now_seconds
-            ),
-            avoided=self.outliers.avoided(now_seconds=now_seconds),
-            stalled=self.stalls.addresses,
-            prefix_block_hashes=facts.prefix_block_hashes,
+        return demand_of(
+            facts,
+            self.workload.of(facts.model).present(now_seconds),
+            self.outliers.avoided(now_seconds=now_seconds),
+            self._roster.refused(sheddable=facts.hints.priority < 0, now_seconds=now_seconds),
+            self.stalls.addresses,
         )
 
     def _record(self, facts: RequestFacts, choice: Choice, question: Question) -> Pick:
@@ -267,7 +331,29 @@ class Picker:
         joules, session = marginal_joules(unit, demand) / unit.price_ratio, None
         if facts.hints.session is not None:
             session = self.affinity.judge(demand, unit, question.home(), question.lateness)
-        counterfactual = _counterfactual(question, unit, joules)
+        counterfactual = question.counterfactual(unit, joules)
+        ticket = self._enter(unit, facts, demand, now_seconds=now_seconds)
+        if self.peers is not None:
+            self.peers.entered(ticket, facts, demand, now_seconds=now_seconds)
+        fallbacks = self._fallbacks.of(unit, question)
+        return Pick(
+            unit.address,
+            choice.reason,
+            ticket,
+            joules,
+            counterfactual,
+            fallbacks,
+            None,
+            len(question.eligible),
+            None,
+            0.0 if demand.near is None else demand.near.at(unit.address).cached_tokens,
+            session,
+        )
+
+    def _enter(
+        self, unit: Unit, facts: RequestFacts, demand: Demand, *, now_seconds: float
+    ) -> Ticket:
+        """All that a request on `unit` changes, whoever chose the unit."""
         ticket = self.ledger.enter(
             unit.address,
             resident_tokens=demand.resident_tokens,
@@ -280,28 +366,29 @@ class Picker:
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
         )
         self.affinity.sent(unit.address, facts, demand, now_seconds=now_seconds)
-        fallbacks = self._fallbacks.of(unit, question)
-        return Pick(
-            unit.address,
-            choice.reason,
-            ticket,
-            joules,
-            counterfactual,
-            fallbacks,
-            candidates=len(question.eligible),
-            cached_tokens=demand.at(unit.address).cached_tokens,
-            session=session,
-        )
+        return ticket
+
+    def _serve(
+        self, ticket: Ticket, address: str, skipped: tuple[str, ...], now_seconds: float
+    ) -> bool:
+        """Hold skips against who was skipped, and the request for `address`; whether it changed."""
+        changed = self.outliers.served(address)
+        for endpoint in skipped:
+            if endpoint in self._roster.units:
+                self.outliers.skipped(endpoint, now_seconds=now_seconds)
+                changed = True
+        if address not in self._roster.units:
+            return changed
+        before = ticket.address
+        moved = self.ledger.move(ticket, address, now_seconds=now_seconds)
+        self.stalls.move(ticket, before, now_seconds=now_seconds)
+        return changed or moved
+
+    def _catch_up(self, now_seconds: float) -> None:
+        if self.peers is not None:
+            self.peers.catch_up(now_seconds=now_seconds)
 
     def _shed(self, question: Question) -> Rejection:
         """Refuse; the prompts already queued on the least late replica say when to come back."""
         free_seconds = question.least_late().account.prefill_free_seconds - question.now_seconds
         return rejections.shed(max(1.0, free_seconds))
-
-
-def _counterfactual(question: Question, chosen: Unit, joules: float) -> Counterfactual:
-    """What least-request would have picked, before this request is entered."""
-    unit = least_request(question).unit
-    if unit is not chosen:
-        joules = marginal_joules(unit, question.demand) / unit.price_ratio
-    return Counterfactual(unit.address, joules)

@@ -13,8 +13,6 @@ from router.decide.question import Question
 from router.decide.request_joules import marginal_joules
 from router.decide.unit import Unit
 
-_NOBODY: frozenset[str] = frozenset()
-
 
 class Choice(NamedTuple):
     """A policy's answer."""
@@ -40,12 +38,13 @@ def dispatch(question: Question) -> Choice:
     far as the guard passes there.
     """
     committed = question.pool.committed
-    ranking = question.pool.ranking(committed)
-    if not ranking.is_observed or not any(unit.observed for unit in question.eligible):
+    if not question.pool.ranking().observed or (
+        question.demand.restricted and not any(unit.observed for unit in question.eligible)
+    ):
         return Choice(_near(question, question.fewest_running()), PickReason.DEGRADED)
-    default = question.fullest_in_time(committed, is_committed=True)
+    default = question.fullest_in_time(is_committed=True)
     if default is None:
-        default = question.fullest_in_time(committed, is_committed=False)
+        default = question.fullest_in_time(is_committed=False)
     if default is None:
         return Choice(question.overflow(), PickReason.LEAST_LATE)
     unit = _near(question, default)
@@ -55,7 +54,7 @@ def dispatch(question: Question) -> Choice:
 
 def merit_packing(question: Question) -> Choice:
     """Dispatch without commitment: packs in merit order over the whole fleet."""
-    choice = question.fullest_in_time(_NOBODY, is_committed=False)
+    choice = question.fullest_in_time()
     if choice is not None:
         return Choice(choice, PickReason.POLICY)
     return Choice(question.overflow(), PickReason.LEAST_LATE)
@@ -78,8 +77,7 @@ def round_robin(question: Question) -> Choice:
 
 def least_request(question: Question) -> Choice:
     """Fewest requests in flight, the sum of ours and what was scraped; ties at random."""
-    unit = question.pool.ranking().least_loaded(question.demand, question.draw)
-    return Choice(unit, PickReason.POLICY)
+    return Choice(question.least_loaded(), PickReason.POLICY)
 
 
 def power_of_two(question: Question) -> Choice:
@@ -142,18 +140,14 @@ POLICIES: dict[str, Policy] = {
 def _near(question: Question, default: Unit) -> Unit:
     """The session's home, or the nearest, where the guard passes; else `default`."""
     demand, pool = question.demand, question.pool
+    if demand.near is None:  # then no session has a home either
+        return default
     home = question.home()
     if home is not None and question.lateness(home) <= 1.0 and stays(home, default, pool, demand):
         return home
-    inside = default.address in pool.committed
 
     def passes(unit: Unit) -> bool:
-        return (
-            (unit.address in pool.committed) == inside
-            and unit.healthy
-            and demand.allows(unit.address)
-            and question.lateness(unit) <= 1.0
-        )
+        return unit.healthy and demand.allows(unit.address) and question.lateness(unit) <= 1.0
 
     return nearest(default, pool, demand, passes)
 

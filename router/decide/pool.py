@@ -1,7 +1,6 @@
 """All replicas of one model, and which of them a request may be picked for. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 from router.decide.demand import Demand
 from router.decide.group import Group
@@ -9,9 +8,10 @@ from router.decide.ranking import Ranking
 from router.decide.unit import Unit
 
 _NOBODY: frozenset[str] = frozenset()
+# A request that may go to no more than this part of the replicas is asked of those one by one.
+_FEW_RATIO = 0.25
 
 
-@dataclass(slots=True, kw_only=True)
 class Pool:
     """All units that serve one model.
 
@@ -22,37 +22,53 @@ class Pool:
         committed: Addresses that are to carry the load.
     """
 
-    model: str
-    units: list[Unit]
-    groups: list[Group] = field(default_factory=list)
-    committed: frozenset[str] = frozenset()
-    _healthy: list[Unit] | None = None
-    _ranking: Ranking | None = None
-    _moved: set[str] = field(default_factory=set)
-    _asked: tuple[Demand, list[Unit]] | None = None
+    __slots__ = (
+        "_asked",
+        "_healthy",
+        "_moved",
+        "_places",
+        "_ranking",
+        "committed",
+        "groups",
+        "model",
+        "units",
+    )
+
+    def __init__(self, *, model: str, units: list[Unit]) -> None:
+        """Without groups and without anybody committed."""
+        self.model = model
+        self.units = units
+        self.groups: list[Group] = []
+        self.committed = _NOBODY
+        self._healthy: list[Unit] | None = None
+        self._ranking = Ranking(units, _NOBODY)
+        self._moved: set[str] = set()
+        self._asked: tuple[Demand, list[Unit]] | None = None
+        self._places: dict[str, list[int]] | None = None
 
     def regroup(self, groups: list[Group]) -> None:
         """Take in new groups and, with them, the units' new readings."""
-        self.groups, self._healthy, self._ranking, self._asked = groups, None, None, None
+        self.groups, self._healthy, self._asked = groups, None, None
+        self._ranking.regroup(groups)
+        self._moved.clear()
 
     def move(self, address: str) -> None:
         """The account of one of the units has changed."""
         self._moved.add(address)
 
-    def ranking(self, committed: frozenset[str] | None = None) -> Ranking:
-        """The units in order, as of now.
+    def reread(self, address: str) -> None:
+        """The readings of one of the units have changed."""
+        self._ranking.move(address)
 
-        Args:
-            committed: Those to be kept apart; None: whichever are.
-        """
+    def ranking(self) -> Ranking:
+        """The units in order, as of now."""
         ranking = self._ranking
-        if ranking is None or not (committed is None or committed is ranking.committed):
-            kept = self.committed if committed is None else committed
-            ranking = self._ranking = Ranking(self.healthy(), self.groups, kept)
-        else:
+        if self._moved:
             for address in self._moved:
                 ranking.move(address)
-        self._moved.clear()
+            self._moved.clear()
+        if self.committed is not ranking.committed:
+            ranking.commit(self.committed)
         return ranking
 
     def healthy(self) -> list[Unit]:
@@ -62,14 +78,20 @@ class Pool:
         return self._healthy
 
     def eligible(self, demand: Demand) -> Sequence[Unit]:
-        """Units that may be picked for a request."""
-        healthy = self.healthy()
+        """Units that may be picked for a request, in declaration order."""
         if not demand.restricted:
-            return healthy
+            return self.healthy()
         if self._asked is None or not _alike(self._asked[0], demand):
-            units = [unit for unit in healthy if demand.allows(unit.address)]
-            self._asked = (demand, units)
+            subset = demand.subset
+            units = self.healthy() if subset is None else self.inside(subset)
+            self._asked = (demand, [unit for unit in units if demand.allows(unit.address)])
         return self._asked[1]
+
+    def few(self, demand: Demand, eligible: Sequence[Unit]) -> Sequence[Unit] | None:
+        """The units that a request is limited to, where they are few; else None."""
+        if demand.subset is None or len(eligible) > _FEW_RATIO * len(self.units):
+            return None
+        return eligible
 
     def admit(self, demand: Demand) -> tuple[Demand, Sequence[Unit]]:
         """The units for a request, and the request less the caution that would leave none.
@@ -88,6 +110,22 @@ class Pool:
     def in_merit_order(self, demand: Demand) -> list[Group]:
         """The groups, fewest priced joules for this request first."""
         return sorted(self.groups, key=lambda group: group.rank(demand))
+
+    def requests_per_second(self) -> float:
+        """What its healthy units carry at their operating points."""
+        return sum(len(it.units) * it.capacity_requests_per_second for it in self.groups)
+
+    def inside(self, subset: Iterable[str]) -> list[Unit]:
+        """Healthy units whose address or host is named, looked up name by name."""
+        if self._places is None:
+            places: dict[str, list[int]] = {}
+            self._places = places
+            for position, unit in enumerate(self.units):
+                host = unit.address.rpartition(":")[0]
+                for name in {unit.address, host, host.strip("[]")}:
+                    places.setdefault(name, []).append(position)
+        found = {position for name in subset for position in self._places.get(name, ())}
+        return [unit for unit in map(self.units.__getitem__, sorted(found)) if unit.healthy]
 
 
 def _alike(one: Demand, other: Demand) -> bool:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from router.decide.demand import Demand
 from router.decide.guard import lateness
+from router.decide.outcome import Counterfactual
+from router.decide.overflow import any_in_time, least_capacity, least_late
 from router.decide.pool import Pool
+from router.decide.request_joules import marginal_joules
 from router.decide.unit import Unit
-
-# Long enough that one replica takes a wave's excess, short enough that a caller still waits.
-_OVERFLOW_SECONDS = 30.0
 
 
 class Question(NamedTuple):
@@ -44,22 +44,47 @@ class Question(NamedTuple):
             return None
         return self.pool.ranking().unit(address) if self.demand.allows(address) else None
 
+    def few(self) -> Sequence[Unit] | None:
+        """The replicas that the request is limited to, where they are few; else None."""
+        if self.demand.subset is None:
+            return None
+        return self.pool.few(self.demand, self.eligible)
+
     def fewest_running(self) -> Unit:
         """The eligible unit with the fewest requests."""
-        return min(self.pool.ranking().ties(self.demand), key=lambda unit: unit.address)
+        ties = self.pool.ranking().ties(self.demand, self.few())
+        return min(ties, key=lambda unit: unit.address)
 
-    def fullest_in_time(self, committed: frozenset[str], *, is_committed: bool) -> Unit | None:
-        """The fullest unit, of the best group by merit, in or out of a set, that is in time."""
-        return self.pool.ranking(committed).fullest_in_time(
-            self.demand,
-            is_committed=is_committed,
-            kv_limit_ratio=self.kv_limit_ratio,
-            now_seconds=self.now_seconds,
+    def least_loaded(self) -> Unit:
+        """One of the eligible units that tie for the fewest requests, drawn."""
+        return self.pool.ranking().least_loaded(self.demand, self.draw, self.few())
+
+    def counterfactual(self, chosen: Unit, joules: float) -> Counterfactual:
+        """What least-request would have picked, before this request is entered.
+
+        Args:
+            chosen: What was picked.
+            joules: Predicted there, price apart.
+        """
+        unit = self.least_loaded()
+        if unit is not chosen:
+            joules = marginal_joules(unit, self.demand) / unit.price_ratio
+        return Counterfactual(unit.address, joules)
+
+    def fullest_in_time(self, *, is_committed: bool | None = None) -> Unit | None:
+        """The fullest unit, of the best group by merit, that is in time.
+
+        Args:
+            is_committed: In or out of the committed set; None: wherever.
+        """
+        return self.pool.ranking().fullest_in_time(
+            self.demand, self.few(), is_committed, self.kv_limit_ratio, self.now_seconds
         )
 
     def least_late(self) -> Unit:
         """The eligible unit that misses its limits by least."""
-        return min(self.eligible, key=lambda unit: (self.lateness(unit), unit.address))
+        ranking, few = self.pool.ranking(), self.few()
+        return least_late(ranking, self.demand, few, self.kv_limit_ratio, self.now_seconds)
 
     def overflow(self) -> Unit:
         """Where a request goes that no guard lets in (docs/decisions/0017-overflow.md).
@@ -68,27 +93,16 @@ class Question(NamedTuple):
         After that it would make others late as well, so it goes where those are fewest: to the
         replica of least capacity, until that has half a minute of work, and then to the next.
         """
-        best, demand = self.least_late(), self.demand
-        usual = self._replace(
-            demand=demand._replace(
-                prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
-                ttft_objective_seconds=None,
-                tpot_objective_seconds=None,
-            )
+        ranking, demand, few = self.pool.ranking(), self.demand, self.few()
+        usual = demand._replace(
+            prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
+            ttft_objective_seconds=None,
+            tpot_objective_seconds=None,
         )
-        for unit in self.pool.ranking().by_load():  # the first one nearly always could
-            if demand.allows(unit.address) and (
-                usual.lateness(unit) * unit.backend.objective.margin_ratio <= 1.0
-            ):
-                return best
-        capacities = {
-            unit.address: group.capacity_requests_per_second
-            for group in self.pool.groups
-            for unit in group.units
-        }
-        room = [
-            unit
-            for unit in self.eligible
-            if unit.running < _OVERFLOW_SECONDS * capacities.get(unit.address, 0.0)
-        ]
-        return min(room, key=lambda unit: (capacities[unit.address], unit.address), default=best)
+        # The first one nearly always could.
+        units = ranking.by_load() if few is None else iter(few)
+        if not any_in_time(units, usual, self.kv_limit_ratio, self.now_seconds):
+            unit = least_capacity(ranking, demand, few)
+            if unit is not None:
+                return unit
+        return self.least_late()

@@ -1,11 +1,12 @@
 """The replicas of the present topology, as units and as pools by model. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fleet.physics import Mix
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
+from router.decide.board import Board
 from router.decide.group import build_groups
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger
@@ -15,6 +16,12 @@ from router.decide.settings import DecideSettings
 from router.decide.unit import Unit
 
 _NOBODY: frozenset[str] = frozenset()
+
+# About a quarter of a millisecond: no request waits for more than that.
+UNITS_PER_STEP = 32
+
+Spare = Callable[[Iterable[Unit]], list[Unit]]
+"""Leaves the units out that requests should not go to now."""
 
 
 class Roster:
@@ -28,6 +35,7 @@ class Roster:
     """
 
     __slots__ = (
+        "_everybody",
         "_ledger",
         "_pools_by_address",
         "_refused",
@@ -47,6 +55,7 @@ class Roster:
         self.pools: dict[str, Pool] = {}
         self.prices = PriceBoard()
         self._pools_by_address: dict[str, tuple[Pool, ...]] = {}
+        self._everybody: Pool | None = None
         self._refused: dict[bool, frozenset[str]] = {}
 
     def adopt(self, fleet: Fleet, learner: Learner) -> None:
@@ -62,6 +71,10 @@ class Roster:
             for backend in fleet.backends
             for replica in backend.replicas
         }
+        for backend in fleet.backends:  # one board for all of a backend
+            board = Board(backend, learner.profile(backend))
+            for replica in backend.replicas:
+                self.units[replica.address].equip(board)
         self._ledger.keep_only(frozenset(self.units))
         members: dict[str, list[Unit]] = {model: [] for model in fleet.models()}
         for unit in self.units.values():
@@ -72,50 +85,90 @@ class Roster:
             address: tuple(self.pools[model] for model in dict.fromkeys(unit.replica.models))
             for address, unit in self.units.items()
         }
+        self._everybody = None
         self._refused.clear()
 
-    def observe(
+    def observing(
         self,
         snapshot: FleetSnapshot,
         prices: PriceBoard,
         learner: Learner,
         mixes: Mapping[str, Mix],
+        spare: Spare,
         *,
         now_seconds: float,
-    ) -> None:
-        """Take in the newest readings and prices of every replica."""
+    ) -> Iterator[None]:
+        """Take in the newest readings and prices of every replica, some with each step.
+
+        After each step every replica is where its load puts it, and none that has just been seen
+        to refuse connections is in an order.
+        """
         self.prices = prices
         self._refused.clear()
-        for unit in self.units.values():
-            unit.profile = learner.profile(unit.backend)
-            unit.price_ratio = prices.ratio(unit.replica.domain, now_seconds=now_seconds)
-            unit.observe(
-                snapshot.of(unit.address),
-                self._settings.freshness,
-                mixes[unit.replica.models[0]],
-                burst_life_ratio=self._settings.burst_life_ratio,
-                now_seconds=now_seconds,
-            )
-
-    def regroup(
-        self, mixes: Mapping[str, Mix], spare: Callable[[Iterable[Unit]], list[Unit]]
-    ) -> None:
-        """Put the units of each model that `spare` leaves in groups, at its mean request."""
-        for model, pool in self.pools.items():
-            pool.regroup(
-                build_groups(
-                    spare(pool.units),
-                    mixes[model],
-                    self._settings.swing_deviations,
-                    previous=pool.groups,
+        self._equip(learner)
+        units = list(self.units.values())
+        for begin in range(0, len(units), UNITS_PER_STEP):
+            turned: set[str] = set()
+            for unit in units[begin : begin + UNITS_PER_STEP]:
+                healthy = unit.healthy
+                unit.price_ratio = prices.ratio(unit.replica.domain, now_seconds=now_seconds)
+                unit.observe(
+                    snapshot.of(unit.address),
+                    self._settings.freshness,
+                    mixes[unit.replica.models[0]],
+                    burst_life_ratio=self._settings.burst_life_ratio,
+                    now_seconds=now_seconds,
                 )
-            )
+                for pool in self._pools_by_address[unit.address]:
+                    pool.reread(unit.address)
+                if unit.healthy is not healthy:
+                    turned.update(unit.replica.models)
+            for model in turned:
+                for _ in self.regrouping(model, mixes[model], spare):
+                    pass  # what refuses connections must be out before the next request
+            if turned:
+                self.regather()
+            yield
+
+    def _equip(self, learner: Learner) -> None:
+        """Give all replicas of a backend the profile learned of it, at once."""
+        for backend in self.fleet.backends:
+            units = [self.units[replica.address] for replica in backend.replicas]
+            profile = learner.profile(backend)
+            if units and units[0].board.profile is not profile:
+                board = Board(backend, profile)
+                for unit in units:
+                    unit.equip(board)
+                    for pool in self._pools_by_address[unit.address]:
+                        pool.reread(unit.address)
+
+    def regrouping(self, model: str, mix: Mix, spare: Spare) -> Iterator[None]:
+        """Put the units of a model that `spare` leaves in groups, at its mean request."""
+        pool, deviations = self.pools[model], self._settings.swing_deviations
+        groups = build_groups(spare(pool.units), mix, deviations, previous=pool.groups)
+        yield
+        pool.regroup(groups)
 
     def follow(self) -> None:
         """Tell the pools which accounts have changed since the last call."""
         for address in self._ledger.changed():
             for pool in self._pools_by_address.get(address, ()):
                 pool.move(address)
+
+    def everybody(self) -> Pool:
+        """All replicas of whatever model, as one pool without groups; kept up once asked for."""
+        if self._everybody is None:
+            self._everybody = pool = Pool(model="", units=list(self.units.values()))
+            pool.regroup([])
+            self._pools_by_address = {
+                address: (*pools, pool) for address, pools in self._pools_by_address.items()
+            }
+        return self._everybody
+
+    def regather(self) -> None:
+        """Bring `everybody` up to date with who refuses connections."""
+        if self._everybody is not None:
+            self._everybody.regroup([])
 
     def refused(self, *, sheddable: bool, now_seconds: float) -> frozenset[str]:
         """Addresses whose domain takes no such request now."""

@@ -39,8 +39,8 @@ class DecideSettings:
         stall_min_seconds: No shorter gap counts, whatever the chance: two scrapes, which
             mostly show by then whether anything is written.
         affinity: Whether cached prompts, sessions and loaded adapters count (docs/affinity.md).
-        affinity_blocks: Prompt blocks remembered of all replicas together, about 50 bytes each in
-            prompts of a thousand tokens.
+        affinity_blocks: Prompt blocks remembered of all replicas together, each prompt counting as
+            12 more, in about 50 bytes each.
         affinity_sessions: Sessions remembered; the longest unseen is forgotten first.
         session_idle_seconds: A session unseen for so long starts anew.
         adapter_load_seconds: What an engine takes to load a LoRA adapter that it does not have in
@@ -65,7 +65,7 @@ class DecideSettings:
     stall_chance: float = 1e-6
     stall_min_seconds: float = 2.0
     affinity: bool = True
-    affinity_blocks: int = 1_000_000
+    affinity_blocks: int = 400_000
     affinity_sessions: int = 100_000
     session_idle_seconds: float = 1800.0
     adapter_load_seconds: float = 0.3

@@ -7,7 +7,7 @@ as stalled, until it gives a sign of life. docs/decisions/0013-stalled-replicas.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
@@ -24,6 +24,7 @@ _LIVES_EXPECTED = 8.0
 # some are older than answers get on average, and by more than answers differ in such a wave.
 _DUE_LIVES = 1.25
 _DUE_SHARE = 0.125
+_WATCHES_PER_STEP = 128
 
 
 class _Watch:
@@ -133,8 +134,10 @@ class _Watch:
         return gap_seconds * due > gap_lives * max(self.life_seconds, age_seconds)
 
     def _advance(self, now_seconds: float) -> None:
-        self._area += len(self.flights) * max(0.0, now_seconds - self._at_seconds)
-        self._at_seconds = max(now_seconds, self._at_seconds)
+        elapsed_seconds = now_seconds - self._at_seconds
+        if elapsed_seconds > 0.0:
+            self._area += len(self.flights) * elapsed_seconds
+            self._at_seconds = now_seconds
         young, born_seconds = self._young, now_seconds - _DUE_LIVES * self.life_seconds
         while young and young[0].started_seconds <= born_seconds:
             ticket = young.popleft()
@@ -166,7 +169,9 @@ class Stalls:
         """A request was sent to `unit`."""
         objective = unit.backend.objective
         life_seconds = demand.output_tokens * objective.tpot_seconds + objective.ttft_seconds
-        watch = self._watches.setdefault(unit.address, _Watch())
+        watch = self._watches.get(unit.address)
+        if watch is None:
+            watch = self._watches[unit.address] = _Watch()
         watch.enter(ticket, life_seconds=life_seconds, now_seconds=now_seconds)
         if watch.began_seconds is not None:  # one probe is enough
             self.addresses |= {unit.address}
@@ -197,9 +202,11 @@ class Stalls:
             return
         self._revive(ticket.address, watch, now_seconds=now_seconds)
 
-    def observe(self, snapshot: FleetSnapshot, *, now_seconds: float) -> None:
-        """Take the engines' token counters in, and look at every replica."""
-        for address, watch in self._watches.items():
+    def observing(self, snapshot: FleetSnapshot, *, now_seconds: float) -> Iterator[None]:
+        """Take the engines' token counters in, and look at every replica, some with each step."""
+        for number, (address, watch) in enumerate(list(self._watches.items()), start=1):
+            if not number % _WATCHES_PER_STEP:
+                yield
             signal = snapshot.signal(address, SignalKind.GENERATION_TOKENS_TOTAL)
             if signal is not None:
                 observed_seconds = signal.observed_seconds
@@ -212,6 +219,8 @@ class Stalls:
         """Whether the replica has just turned out to be stalled; False when that was known."""
         watch = self._watches.get(address)
         if watch is None or watch.began_seconds is not None:
+            return False
+        if now_seconds - watch.sign_seconds < self._min_seconds:  # nearly always
             return False
         if not watch.overdue(
             gap_lives=self._gap_lives,

@@ -20,7 +20,7 @@ def chunks(phase: Phase, body: bytes, *, end_of_stream: bool) -> Iterator[Chunk]
         return
     view = memoryview(body)
     for start in range(0, len(body), CHUNK_BYTES):
-        part = bytes(view[start : start + CHUNK_BYTES])
+        part = view[start : start + CHUNK_BYTES]
         yield Chunk(phase, part, end_of_stream and start + CHUNK_BYTES >= len(body))
 
 

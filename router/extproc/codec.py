@@ -29,6 +29,15 @@ _REQUEST_HEADERS = READ_HEADERS | {_METHOD, _PATH}
 _RESPONSE_HEADERS = frozenset({_STATUS, _CONTENT_TYPE, _CONTENT_ENCODING})
 
 
+def read_event(data: bytes) -> Event:
+    """The event that a serialized ProcessingRequest tells of.
+
+    Raises:
+        DecodeError: When it is not one.
+    """
+    return decode(ProcessingRequest.FromString(data))
+
+
 def decode(message: ProcessingRequest) -> Event:
     """The event that a message tells of."""
     kind = message.WhichOneof("request")
@@ -55,16 +64,9 @@ _TRAILERS: dict[str | None, Event] = {
 def _request_headers(message: ProcessingRequest) -> RequestHeaders:
     http_headers = message.request_headers
     read = _read_headers(http_headers.headers, _REQUEST_HEADERS)
-    request_body_mode, response_body_mode = _body_modes(message)
-    return RequestHeaders(
-        method=read.pop(_METHOD, ""),
-        path=read.pop(_PATH, ""),
-        hints=read,
-        subset=_subset(message),
-        request_body_mode=request_body_mode,
-        response_body_mode=response_body_mode,
-        end_of_stream=http_headers.end_of_stream,
-    )
+    method, path = read.pop(_METHOD, ""), read.pop(_PATH, "")
+    modes, end_of_stream = _body_modes(message), http_headers.end_of_stream
+    return RequestHeaders(method, path, read, _subset(message), *modes, end_of_stream)
 
 
 def _response_headers(message: ProcessingRequest) -> ResponseHeaders:

@@ -15,7 +15,6 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     HeadersResponse,
     ImmediateResponse,
     ProcessingResponse,
-    StreamedBodyResponse,
     TrailersResponse,
 )
 from envoy.type.v3.http_status_pb2 import HttpStatus
@@ -25,6 +24,7 @@ from google.protobuf.struct_pb2 import Struct
 from router.extproc.codec import DESTINATION_HEADER, DESTINATION_NAMESPACE, MODEL_KEY
 from router.extproc.events import Chunk, Continue, Immediate, Metadata, Phase, Route
 from router.extproc.scored import SCORES_KEY
+from router.extproc.streamed_body import streamed_body
 
 METERING_NAMESPACE = "headrace.metering"
 """Dynamic metadata that Envoy's access log may print."""
@@ -44,12 +44,12 @@ class Encoder:
 
     def encode(self, reply: Continue | Route | Chunk | Immediate) -> bytes:
         """A serialized ProcessingResponse."""
-        if isinstance(reply, Chunk):
-            return _chunk(reply)
         if isinstance(reply, Continue):
             return _CONTINUES[reply.phase] if reply.metadata is None else _continue(reply)
         if isinstance(reply, Route):
             return self._route(reply)
+        if isinstance(reply, Chunk):
+            return _chunk(reply)
         return _immediate(reply)
 
     def _route(self, route: Route) -> bytes:
@@ -112,12 +112,12 @@ def _route_bytes(route: Route) -> bytes:
 
 
 def _chunk(chunk: Chunk) -> bytes:
-    streamed = StreamedBodyResponse(body=chunk.body, end_of_stream=chunk.end_of_stream)
-    common = CommonResponse(body_mutation=BodyMutation(streamed_response=streamed))
-    response = ProcessingResponse(**{chunk.phase.value: BodyResponse(response=common)})
-    if chunk.metadata is not None:
-        response.dynamic_metadata.CopyFrom(_metadata(METERING_NAMESPACE, chunk.metadata))
-    return _bytes(response)
+    encoded = streamed_body(chunk.phase, chunk.body, end_of_stream=chunk.end_of_stream)
+    if chunk.metadata is None:
+        return encoded
+    # Serialized messages add up: what follows is merged into what was there.
+    metadata = _metadata(METERING_NAMESPACE, chunk.metadata)
+    return encoded + _bytes(ProcessingResponse(dynamic_metadata=metadata))
 
 
 def _continue(reply: Continue) -> bytes:

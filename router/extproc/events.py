@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from router.decide.outcome import Pick, Rejection, RejectionReason
 from router.extproc.decider import Waiting
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """The six parts of an HTTP exchange that Envoy may show; each is answered in kind."""
 
     REQUEST_HEADERS = "request_headers"
@@ -165,10 +165,17 @@ class Route(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A part of a body, sent on where bodies are streamed in full duplex."""
+    """A part of a body, sent on where bodies are streamed in full duplex.
+
+    Attributes:
+        phase: What is answered.
+        body: A view of what came, where it is a part of that; it is copied when it is serialized.
+        end_of_stream: Nothing follows.
+        metadata: For Envoy's access log, or None.
+    """
 
     phase: Phase
-    body: bytes
+    body: bytes | memoryview
     end_of_stream: bool
     metadata: Metadata | None = None
 

@@ -1,6 +1,6 @@
 """The last decisions, some of them explained, for people who ask why. Pure."""
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, NamedTuple
 
 from router.decide.explain import Explanation
@@ -9,13 +9,16 @@ from router.decide.outcome import Pick, Rejection
 from router.decide.request_facts import RequestFacts, RequestHints
 from router.extproc.decider import Decider, Waiting
 
+_CANDIDATES_PER_SECOND = 1000.0  # looked at by explanations, some 10 us each
+_MOST_CANDIDATES = 20_000  # remembered of all explanations, some 300 bytes each
+
 
 class PickRecord(NamedTuple):
     """One decision.
 
     Attributes:
         at_seconds: Monotonic time.
-        facts: What was asked.
+        facts: What was asked, without the prompt's blocks when there are many.
         result: What was decided.
         explanation: The candidates as they stood just before, when this one was sampled.
     """
@@ -56,14 +59,24 @@ class PickRecord(NamedTuple):
 class PickLog:
     """A decider that remembers what the decider behind it decided.
 
-    Every decision is kept, which costs one tuple; explanations are made at a bounded rate, since
-    each looks at every candidate. A quiet router explains everything, a busy one a sample.
+    Every decision is kept, which costs one tuple; explanations are made at a bounded rate, lower
+    for large fleets, since each looks at every candidate, and of them the newest 20,000 candidates
+    are kept. A quiet router explains everything, a busy one a sample.
 
     Attributes:
         verdicts: Candidates of explained picks, counted by verdict.
     """
 
-    __slots__ = ("_decider", "_interval_seconds", "_next_seconds", "_records", "verdicts")
+    __slots__ = (
+        "_candidates",
+        "_decider",
+        "_explained",
+        "_interval_seconds",
+        "_next_seconds",
+        "_number",
+        "_records",
+        "verdicts",
+    )
 
     def __init__(
         self, decider: Decider, *, capacity: int = 1000, explained_per_second: float = 10.0
@@ -71,6 +84,9 @@ class PickLog:
         """Wrap `decider`, keeping the last `capacity` decisions."""
         self._decider = decider
         self._records: deque[PickRecord] = deque(maxlen=capacity)
+        self._number = 0  # of the newest record
+        self._explained: OrderedDict[int, Explanation | Rejection] = OrderedDict()
+        self._candidates = 0
         self._interval_seconds = 1.0 / explained_per_second
         self._next_seconds = float("-inf")
         self.verdicts: Counter[str] = Counter()
@@ -82,8 +98,9 @@ class PickLog:
 
     def last(self, count: int) -> list[PickRecord]:
         """The newest `count` decisions, newest first."""
-        newest = reversed(self._records)
-        return [record for record, _ in zip(newest, range(count), strict=False)]
+        numbers = range(self._number, self._number - count, -1)
+        newest = zip(numbers, reversed(self._records), strict=False)
+        return [one._replace(explanation=self._explained.get(number)) for number, one in newest]
 
     def models(self) -> tuple[str, ...]:
         """Names of all served models, sorted."""
@@ -98,10 +115,15 @@ class PickLog:
             self._next_seconds = now_seconds + self._interval_seconds
             explanation = self._decider.explain(facts, now_seconds=now_seconds)
             if isinstance(explanation, Explanation):
+                pause_seconds = len(explanation.candidates) / _CANDIDATES_PER_SECOND
+                self._next_seconds = now_seconds + max(self._interval_seconds, pause_seconds)
                 self.verdicts.update(view.verdict for view in explanation.candidates)
         result = self._decider.pick(facts, now_seconds=now_seconds, draw=draw)
-        if isinstance(result, Pick | Rejection):
-            self._records.append(PickRecord(now_seconds, facts, result, explanation))
+        if isinstance(result, (Pick, Rejection)):
+            self._number += 1
+            self._records.append(PickRecord(now_seconds, facts.without_blocks(), result, None))
+            if explanation is not None:
+                self._remember(explanation)
         return result
 
     def pass_on(
@@ -121,3 +143,18 @@ class PickLog:
     def explain(self, facts: RequestFacts, *, now_seconds: float) -> Explanation | Rejection:
         """Say where a request would go now, and why; records nothing."""
         return self._decider.explain(facts, now_seconds=now_seconds)
+
+    def _remember(self, explanation: Explanation | Rejection) -> None:
+        """Of the newest record; the oldest go first."""
+        explained = self._explained
+        explained[self._number] = explanation
+        self._candidates += _candidates(explanation)
+        oldest_number = self._number - len(self._records)
+        while explained and (
+            self._candidates > _MOST_CANDIDATES or next(iter(explained)) <= oldest_number
+        ):
+            self._candidates -= _candidates(explained.popitem(last=False)[1])
+
+
+def _candidates(explanation: Explanation | Rejection) -> int:
+    return len(explanation.candidates) if isinstance(explanation, Explanation) else 0

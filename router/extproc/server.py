@@ -15,6 +15,7 @@ from router.extproc.decider import Decider
 from router.extproc.events import BodyMode
 from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
 from router.extproc.health import Readiness, health_handler
+from router.extproc.scheduling import batch_threads
 from router.extproc.servicer import ExtProcServicer
 from router.extproc.session_settings import Alias, SessionSettings, same_model
 from router.extproc.tls import CertificateError, Certificates, TlsSettings
@@ -139,7 +140,15 @@ class ExtProcServer:
         settings = self._settings
         if settings.unix_socket is None and settings.port is None:
             raise ListenError("ext_proc: needs a unix_socket, a port or both, got neither.")
-        server = grpc.aio.server(options=_options(settings))
+        with batch_threads():
+            server = grpc.aio.server(options=_options(settings))
+            await self._open(server)
+        self._server = server
+        secured = "TLS" if self.certificates is not None else "plain text"
+        _log.info("ext_proc listens on %s (%s)", ", ".join(self.addresses()), secured)
+
+    async def _open(self, server: grpc.aio.Server) -> None:
+        settings = self._settings
         server.add_generic_rpc_handlers((self._servicer.handler(), health_handler(self._readiness)))
         if settings.unix_socket is not None:
             _free_socket_path(settings.unix_socket)
@@ -152,9 +161,6 @@ class ExtProcServer:
             self.health_port = self._listen(self._health, settings.health_port, None)
             await self._health.start()
         await server.start()
-        self._server = server
-        secured = "TLS" if self.certificates is not None else "plain text"
-        _log.info("ext_proc listens on %s (%s)", ", ".join(self.addresses()), secured)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
         if self._settings.tls is None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 from google.protobuf.message import DecodeError
 
 from fleet.clock import Clock
+from router.extproc.codec import read_event
 from router.extproc.decider import Decider
 from router.extproc.encoder import Encoder, patience
-from router.extproc.events import Await, End, Event, Immediate, Route, StreamEnded
+from router.extproc.events import Await, End, Event, Immediate, Reply, Route, StreamEnded
 from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
 from router.extproc.health import EXT_PROC_SERVICE
 from router.extproc.inbox import Inbox
@@ -64,7 +64,7 @@ class ExtProcServicer:
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a server. Replies are bytes already."""
         process = grpc.stream_stream_rpc_method_handler(
-            self.process, request_deserializer=ProcessingRequest.FromString
+            self.process, request_deserializer=read_event
         )
         return grpc.method_handlers_generic_handler(EXT_PROC_SERVICE, {"Process": process})
 
@@ -78,45 +78,30 @@ class ExtProcServicer:
         inbox = Inbox(context)
         self._open()
         try:
-            verdict = await self._supervise(session, inbox, context)
+            error = await self._converse(session, inbox, context)
+            verdict = None if error is None else self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - supervises one stream: a defect must end only that one
+            verdict = self._verdict(session, error)
         finally:
             self._finish(session, inbox)
         if verdict is not None:
             await context.abort(*verdict)
-
-    async def _supervise(
-        self, session: Session, inbox: Inbox, context: grpc.aio.ServicerContext
-    ) -> tuple[grpc.StatusCode, str] | None:
-        """Converse; return the status to end with when it is not OK."""
-        try:
-            error = await self._converse(session, inbox, context)
-        except DecodeError:
-            session.outcome = StreamOutcome.PROTOCOL_ERROR
-            error = "a message is not a ProcessingRequest"
-        except grpc.aio.BaseError:
-            return None  # no wire any more: the server was stopped under the stream
-        except Exception:  # noqa: BLE001 - supervises one stream: a defect must end only that one
-            session.outcome = StreamOutcome.FAILED
-            self._complain("an ext_proc stream failed", exc_info=True)
-            return grpc.StatusCode.INTERNAL, "internal error"
-        if error is None:
-            return None
-        self._complain(f"an ext_proc peer broke the protocol: {error}")
-        return grpc.StatusCode.INVALID_ARGUMENT, error
 
     async def _converse(
         self, session: Session, inbox: Inbox, context: grpc.aio.ServicerContext
     ) -> str | None:
         """Read and answer until either side ends the stream; return what the peer did wrong."""
         while True:
-            event = await inbox.next()
-            if event is None:
+            # One coroutine less on the way of all messages but those that come during a wait.
+            event = await (inbox.next() if inbox.busy else context.read())
+            if event is grpc.aio.EOF:
                 return None
             replies = self._answer(session, event)
-            # Let go of the event: the stream lives as long as the answer to its prompt, and a
-            # body of 200 KB held for minutes by thousands of streams would be the memory we use.
+            # Let go of the event, and of the replies below: the stream lives as long as the answer
+            # to its prompt, and a body of 200 KB held for minutes by thousands of streams would be
+            # the memory we use.
             del event
-            if session.state is not State.DECIDING:
+            if inbox.busy and session.state is not State.DECIDING:
                 inbox.forget()
             for reply in replies:
                 if isinstance(reply, bytes):
@@ -128,6 +113,8 @@ class ExtProcServicer:
                     if limit_seconds is not None:
                         await context.write(patience(limit_seconds))
                     inbox.expect(reply.waiting)
+            del replies
+            reply = b""
 
     def _answer(self, session: Session, event: Event) -> list[bytes | End | Await]:
         """Decide without giving way, count, and serialize."""
@@ -136,17 +123,33 @@ class ExtProcServicer:
         replies = session.receive(event, now_seconds=started_seconds, draw=self._draw())
         if undecided and session.state not in _UNDECIDED:
             self._metrics.decided(self._clock.monotonic_seconds() - started_seconds)
-        encoded: list[bytes | End | Await] = []
-        for reply in replies:
-            if isinstance(reply, (End, Await)):
-                encoded.append(reply)
-                continue
-            if isinstance(reply, Route) and reply.pick is not None:
+        return [self._serialized(reply) for reply in replies]
+
+    def _serialized(self, reply: Reply) -> bytes | End | Await:
+        """What is sent; what is not sent stays as it is."""
+        if isinstance(reply, (End, Await)):
+            return reply
+        if isinstance(reply, Route):
+            if reply.pick is not None:
                 self._metrics.picked(reply.pick)
-            elif isinstance(reply, Immediate):
-                self._metrics.answered(reply)
-            encoded.append(self._encoder.encode(reply))
-        return encoded
+        elif isinstance(reply, Immediate):
+            self._metrics.answered(reply)
+        return self._encoder.encode(reply)
+
+    def _verdict(self, session: Session, error: Exception) -> tuple[grpc.StatusCode, str] | None:
+        """The status to end with after an error; None where there is no wire any more."""
+        if isinstance(error, DecodeError):
+            session.outcome = StreamOutcome.PROTOCOL_ERROR
+            return self._refuse("a message is not a ProcessingRequest")
+        if isinstance(error, grpc.aio.BaseError):
+            return None  # the server was stopped under the stream
+        session.outcome = StreamOutcome.FAILED
+        self._complain("an ext_proc stream failed", exc_info=error)
+        return grpc.StatusCode.INTERNAL, "internal error"
+
+    def _refuse(self, error: str) -> tuple[grpc.StatusCode, str]:
+        self._complain(f"an ext_proc peer broke the protocol: {error}")
+        return grpc.StatusCode.INVALID_ARGUMENT, error
 
     def _finish(self, session: Session, inbox: Inbox) -> None:
         """Settle, on cancellation too; nothing here waits, so no other stream decides before."""

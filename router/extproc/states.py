@@ -1,6 +1,6 @@
 """The states and outcomes of an ext_proc stream, and what is said of events that break it. Pure."""
 
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from router.decide.request_facts import Api, api_of_path
 from router.extproc.events import BodyMode, Event, RequestBody, RequestHeaders
@@ -11,7 +11,7 @@ SERVED_BODY_MODES = frozenset({BodyMode.NONE, BodyMode.BUFFERED, BodyMode.FULL_D
 _ROUTED_METHOD = "POST"
 
 
-class State(Enum):
+class State(StrEnum):
     """What has been seen and said on the stream."""
 
     AWAITING_HEADERS = "awaiting_headers"

@@ -1,21 +1,17 @@
 """Certificates of the gRPC server: its own, one from files that are read anew, clients' CA.
 
 The Endpoint Picker Protocol's gateways speak TLS to a picker and verify nothing, so that a picker
-without a certificate makes one for itself.
+without a certificate makes one for itself. Behind Envoy's unix socket there is no TLS: its library
+(nine megabytes) is imported by those who use it.
 """
 
 import ipaddress
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from fleet.clock import Clock
 
@@ -41,11 +37,14 @@ class TlsSettings:
         folder: Holds tls.crt and tls.key, or None for a certificate made at start.
         reload: Take files that have changed from the next connection on.
         client_ca_file: Certificates that a client's must be signed by, or None: any client.
+        made: Without a folder: a (key, certificate) in PEM that was made before, so that all
+            workers of a router show the same; None: make one.
     """
 
     folder: Path | None = None
     reload: bool = True
     client_ca_file: Path | None = None
+    made: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
 
 class Certificates:
@@ -64,7 +63,7 @@ class Certificates:
         if settings.client_ca_file is not None:
             self._client_ca = _client_ca(settings.client_ca_file)
         if self._folder is None:
-            self._pair = self_signed(epoch_seconds=clock.epoch_seconds())
+            self._pair = settings.made or self_signed(epoch_seconds=clock.epoch_seconds())
             self._seen: object = None
         else:
             self._seen = _fingerprint(self._folder)
@@ -113,6 +112,11 @@ class Certificates:
 
 def self_signed(*, epoch_seconds: float) -> tuple[bytes, bytes]:
     """(key, certificate) in PEM, made now for this machine's loopback names."""
+    from cryptography import x509  # noqa: PLC0415 - see the module
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - see the module
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - see the module
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415 - see the module
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _COMMON_NAME)])
     now = datetime.fromtimestamp(epoch_seconds, UTC)
@@ -149,6 +153,10 @@ def read_pair(folder: Path) -> tuple[bytes, bytes]:
     Raises:
         CertificateError: When a file is missing, unreadable or not of the other.
     """
+    from cryptography import x509  # noqa: PLC0415 - see the module
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see the module
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module
+
     key_pem, chain_pem = _bytes_of(folder / KEY_FILE), _bytes_of(folder / CERTIFICATE_FILE)
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
@@ -166,6 +174,8 @@ def read_pair(folder: Path) -> tuple[bytes, bytes]:
 
 
 def _client_ca(path: Path) -> bytes:
+    from cryptography import x509  # noqa: PLC0415 - see the module
+
     pem = _bytes_of(path)
     try:
         x509.load_pem_x509_certificates(pem)

@@ -2,13 +2,14 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
 from fleet.clock import Clock
-from router.metering.completions import Completions, LogEntry
+from router.metering.completions import LogEntry
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ class AccessLogReceiverSettings:
     port: int = 0
 
 
+class Completer(Protocol):
+    """Takes the entries, as router.metering.completions.Completions does."""
+
+    def logged(self, entry: LogEntry, *, now_seconds: float) -> bool:
+        """An entry came; whether it ended a request."""
+        ...
+
+
 class AccessLogReceiver:
     """Serves StreamAccessLogs. Start once, stop once.
 
@@ -44,7 +53,7 @@ class AccessLogReceiver:
     """
 
     def __init__(
-        self, settings: AccessLogReceiverSettings, completions: Completions, clock: Clock
+        self, settings: AccessLogReceiverSettings, completions: Completer, clock: Clock
     ) -> None:
         """Prepare; nothing is opened before `start`."""
         self._settings = settings

@@ -1,7 +1,6 @@
 """The metering's Prometheus metrics, made when somebody scrapes."""
 
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client.metrics_core import (
@@ -208,6 +207,4 @@ _TOTALS = (
 
 
 def _add(family: HistogramMetricFamily, key: tuple[str, str, str], histogram: Histogram) -> None:
-    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
-    cumulated = accumulate(histogram.counts)
-    family.add_metric(key, list(zip(bounds, cumulated, strict=True)), sum_value=histogram.total)
+    family.add_metric(key, histogram.cumulated(), sum_value=histogram.total)

@@ -17,6 +17,8 @@ TENANT_HEADERS = (
 )
 """Who asks, ours first; then the names that llm-d and the gateways use."""
 
+CALLER_HEADERS = frozenset({REQUEST_ID_HEADER, TRACEPARENT_HEADER, *TENANT_HEADERS})
+
 _MAX_HEADER_CHARACTERS = 128
 _TRACE_ID_PART = 1
 _TRACEPARENT_PARTS = 4
@@ -62,12 +64,15 @@ NOBODY = Caller()
 
 def read_caller(headers: Mapping[str, str]) -> Caller:
     """Read the headers that say who asks; overlong values are cut, empty ones are none."""
-
-    def value(name: str) -> str | None:
-        return headers.get(name, "")[:_MAX_HEADER_CHARACTERS] or None
-
-    tenant = next((found for name in TENANT_HEADERS if (found := value(name))), None)
-    return Caller(value(REQUEST_ID_HEADER), value(TRACEPARENT_HEADER), tenant)
+    if CALLER_HEADERS.isdisjoint(headers):
+        return NOBODY
+    request_id = headers.get(REQUEST_ID_HEADER, "")[:_MAX_HEADER_CHARACTERS] or None
+    traceparent = headers.get(TRACEPARENT_HEADER, "")[:_MAX_HEADER_CHARACTERS] or None
+    tenant = None
+    for name in TENANT_HEADERS:
+        if name in headers and tenant is None:
+            tenant = headers[name][:_MAX_HEADER_CHARACTERS] or None
+    return Caller(request_id, traceparent, tenant)
 
 
 class Journey:

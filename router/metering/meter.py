@@ -114,7 +114,9 @@ class Meter:
 
     def entered(self, ticket: Ticket, *, now_seconds: float) -> None:
         """A request begins."""
-        replica = self._replica(ticket.address, None, now_seconds)
+        replica = self._replicas.get(ticket.address)
+        if replica is None:
+            replica = self._replica(ticket.address, None, now_seconds)
         self._advance(replica, now_seconds)
         self._flights[ticket] = _Flight(replica, replica.shares.enter())
 

@@ -57,7 +57,7 @@ class Metering:
         series: Sums of ended requests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - puts the metering together, all by name
         self,
         picker: Picker,
         settings: MeteringSettings,
@@ -68,6 +68,7 @@ class Metering:
         registry: CollectorRegistry,
         intensity: IntensitySource = NO_INTENSITY,
         sinks: tuple[Sink, ...] = (),
+        series: Series | None = None,
     ) -> None:
         """Put together and register the metrics; nothing is opened.
 
@@ -80,13 +81,14 @@ class Metering:
             registry: Where they go.
             intensity: Carbon intensity of the grids.
             sinks: More takers of records.
+            series: Sums of ended requests, where other processes count them too.
         """
         self._picker = picker
         self._snapshots = snapshots
         self._clock = clock
         self._backends: dict[str, str] = {}
         self._backends_of: object = None
-        self.series = Series(max_tenants=settings.max_tenants)
+        self.series = Series(max_tenants=settings.max_tenants) if series is None else series
         path = settings.access_record_path
         self._access_log = None if path is None else AccessLog(path)
         logged: tuple[Sink, ...] = () if self._access_log is None else (self._access_log.add,)

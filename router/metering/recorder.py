@@ -65,7 +65,7 @@ class Recorder:
         """A request was sent to a replica."""
         backend = self._backend_of(pick.address)
         self._journeys[pick.ticket] = Journey(
-            facts, pick, backend=backend, picked_seconds=now_seconds
+            facts.without_blocks(), pick, backend=backend, picked_seconds=now_seconds
         )
 
     # What the session tells (router.extproc.exchange.ExchangeObserver)
@@ -74,9 +74,9 @@ class Recorder:
         """The headers of a request that has just been picked for."""
         journey = self._journeys.get(ticket)
         if journey is not None:
-            journey.caller = read_caller(headers)
-            if journey.caller.request_id is not None:
-                self._by_request_id[journey.caller.request_id] = ticket
+            caller = journey.caller = read_caller(headers)
+            if caller.request_id is not None:
+                self._by_request_id[caller.request_id] = ticket
 
     def response_started(
         self,
@@ -153,27 +153,27 @@ class Recorder:
             trace_id=caller.trace_id,
             tenant=caller.tenant,
             model=facts.model,
-            api=facts.api.value,
+            api=facts.api,
             stream=facts.stream,
             priority=facts.hints.priority,
             backend=self._backend(ticket, journey),
             replica=ticket.address,
             policy=self._policy,
-            reason=pick.reason.value,
+            reason=pick.reason,
             candidates=pick.candidates,
             status=journey.status,
-            response_seen=journey.seen.value,
+            response_seen=journey.seen,
             duration_seconds=energy.seconds,
             ttfb_seconds=_since(journey.picked_seconds, journey.first_byte_seconds),
             ttft_seconds=_since(journey.picked_seconds, journey.first_token_seconds),
             prompt_tokens=facts.prompt_tokens if usage is None else usage.prompt_tokens,
             cached_prompt_tokens=None if usage is None else usage.cached_prompt_tokens,
             output_tokens=output_tokens,
-            tokens_source=source.value,
+            tokens_source=source,
             joules=energy.joules,
             dynamic_joules=energy.dynamic_joules,
             grams_co2e=energy.grams_co2e,
-            method=UNKNOWN_METHOD if energy.method is None else energy.method.value,
+            method=UNKNOWN_METHOD if energy.method is None else energy.method,
             coverage_ratio=energy.coverage_ratio,
             measured_ratio=energy.measured_ratio,
             carbon_coverage_ratio=energy.carbon_coverage_ratio,

@@ -6,6 +6,7 @@ A request costs one look-up and some additions; Prometheus text is made when som
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 from router.metering.journey import Journey
 from router.metering.record import AccessRecord
@@ -59,6 +60,11 @@ class Histogram:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """(upper bound, values up to it), the last "+Inf", as Prometheus tells them."""
+        bounds = [*(str(bound) for bound in self.bounds), "+Inf"]
+        return list(zip(bounds, accumulate(self.counts), strict=True))
 
 
 class Sums:

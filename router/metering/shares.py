@@ -7,6 +7,7 @@ shared by the same rule. What is not known is not integrated: its seconds are co
 """
 
 from dataclasses import dataclass
+from operator import add, sub
 from typing import NamedTuple
 
 from fleet.profile import PowerCurve
@@ -41,7 +42,7 @@ class Shares(NamedTuple):
 
     def plus(self, end: "Shares", start: "Shares") -> "Shares":
         """This and what was added between two readings of one replica."""
-        return Shares(*(a + (b - c) for a, b, c in zip(self, end, start, strict=True)))
+        return Shares._make(map(add, self, map(sub, end, start)))
 
 
 NO_SHARES = Shares()
@@ -117,7 +118,7 @@ class ReplicaShares:
 
     def read(self) -> Shares:
         """The integrals as of the last `advance`."""
-        return Shares(*self._sums)
+        return Shares._make(self._sums)
 
     def enter(self) -> Shares:
         """One request more, from the last `advance` on; its start reading."""

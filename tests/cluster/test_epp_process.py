@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 from extproc_harness import SERVING, open_stream, request_body, request_headers
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kube_objects import inference_pool, ready_pod
@@ -73,7 +74,8 @@ async def started(arguments, **environment):
         await process.wait()
 
 
-async def test_only_the_image_changes(kube, namespace, kubeconfig):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_only_the_image_changes(kube, namespace, kubeconfig, workers):
     await kube.install_crds("gie")
     async with open_replicas() as replicas:
         await kube.create(inference_pool(namespace, "pool", {"app": "llama"}, (replicas.port,)))
@@ -86,14 +88,16 @@ async def test_only_the_image_changes(kube, namespace, kubeconfig):
 
         picker = Picker()
         environment = {"NAMESPACE": namespace, "KUBECONFIG": str(kubeconfig())}
-        async with started(picker.arguments, **environment) as process:
+        arguments = [*picker.arguments, f"--workers={workers}"]
+        async with started(arguments, **environment) as process:
             await until(picker.is_ready, seconds=30)
-            async with picker.stream() as stream:
-                await stream.write(request_headers(mode=FULL_DUPLEX_STREAMED))
-                await stream.write(request_body(model="llama-8b"))
-                reply = await stream.read()
-            picked = reply.dynamic_metadata["envoy.lb"][DESTINATION]
-            assert set(picked.split(",")) == addresses
+            for _ in range(4 * workers):  # connections, which workers share out
+                async with picker.stream() as stream:
+                    await stream.write(request_headers(mode=FULL_DUPLEX_STREAMED))
+                    await stream.write(request_body(model="llama-8b"))
+                    reply = await stream.read()
+                picked = reply.dynamic_metadata["envoy.lb"][DESTINATION]
+                assert set(picked.split(",")) == addresses
             process.send_signal(signal.SIGTERM)
             _, said = await process.communicate()
         assert process.returncode == 0

@@ -106,7 +106,7 @@ async def running(folder, *, body_mode=EnvoyBodyMode.BUFFERED, with_access_log=F
 
 
 def watts_known(service):
-    snapshot = service._snapshots.current  # nothing public in the same process shows it
+    snapshot = service.snapshots.current
     signals = [snapshot.of(replica.address) for replica in snapshot.fleet.replicas()]
     return all("power_watts" in {kind.value for kind in found} for found in signals)
 

@@ -1,6 +1,7 @@
 """Prometheus as a source: ages, caching, and every way in which it can be broken."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from contextlib import asynccontextmanager
@@ -252,28 +253,108 @@ async def test_whatever_a_proxy_answers_becomes_a_reason(status, text, reason):
         assert await reason_of(querier) is reason
 
 
+@pytest.mark.parametrize(
+    "bad", [{"metric": 1, "value": [0, "1"]}, {"metric": {}, "value": [0, "x"]}]
+)
+async def test_one_series_of_many_that_cannot_be_read_costs_the_signal_and_no_other(bad):
+    async def handler(request):
+        age = {"metric": {"instance": "a:1", "headrace_part": "age-0"}, "value": [0, "1"]}
+        good = {"metric": {"instance": "a:1", "headrace_part": "value-0"}, "value": [0, "3"]}
+        if "requests_waiting" in request.query["query"]:
+            return vector(age, good, bad)
+        return vector(age, good)
+
+    async with scripted(handler) as url, querier_of(url) as querier:
+        with pytest.raises(QueryError):
+            _ = (await querier.ask("requests_waiting")).rows
+        report = await PrometheusSource(querier, SystemClock()).collect(fleet_of(replica_at("a:1")))
+    failed = {target for target, outcome in report.outcomes.items() if outcome.reason is not None}
+    assert failed == {"waiting_requests"}
+    assert report.outcomes["waiting_requests"].reason is FailureReason.MALFORMED
+    assert RUNNING in {reading.kind for reading in report.readings}
+
+
 async def test_a_connection_that_breaks_off_is_told_from_a_refusal():
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.05)
+    over = threading.Event()
 
     def slam():
-        for _ in range(2):
-            connection, _ = listener.accept()
-            connection.close()
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.close()
 
     slammer = threading.Thread(target=slam)
     slammer.start()
     async with querier_of(f"http://127.0.0.1:{listener.getsockname()[1]}") as querier:
         assert await reason_of(querier, "a") is FailureReason.CONNECTION
         assert await reason_of(querier, "b") is FailureReason.CONNECTION
+    over.set()
     slammer.join(5)
     listener.close()
 
 
-async def test_closing_leaves_no_thread_behind():
+async def test_only_histories_take_threads_and_closing_leaves_none_behind():
     async def handler(_request):
         return vector()
 
+    def threads():
+        return [one for one in threading.enumerate() if "promql" in one.name]
+
     async with scripted(handler) as url, querier_of(url) as querier:
         await querier.ask("up")
-        assert any("promql" in thread.name for thread in threading.enumerate())
-    assert not any("promql" in thread.name for thread in threading.enumerate())
+        assert not threads()
+        with pytest.raises(QueryError):  # there is no such path here
+            await querier.ask_range(
+                "up", start_epoch_seconds=0.0, end_epoch_seconds=60.0, step_seconds=15.0
+            )
+        assert threads()
+    assert not threads()
+
+
+async def test_a_thousand_answers_come_over_as_many_connections_as_are_in_flight():
+    connections = set()
+
+    async def handler(request):
+        connections.add(request.transport.get_extra_info("peername"))
+        return vector()
+
+    async with scripted(handler) as url, querier_of(url, threads=3) as querier:
+        for number in range(0, 60, 6):
+            await asyncio.gather(*(querier.ask(f"up{each}") for each in range(number, number + 6)))
+    assert 1 <= len(connections) <= 3
+
+
+async def test_a_large_answer_leaves_everybody_else_their_turn():
+    addresses = [f"a:{number}" for number in range(10_000)]
+    rows = [
+        {"metric": {"instance": address, "headrace_part": f"{part}-0"}, "value": [0, "3"]}
+        for address in addresses
+        for part in ("value", "age")
+    ]
+
+    async def handler(_request):
+        return vector(*rows)
+
+    async with (
+        scripted(handler) as url,
+        querier_of(url, timeout_seconds=20.0, cache_seconds=60.0) as querier,
+    ):
+        queries = default_queries()
+        only_running = tuple(query for query in queries.queries if query.kind is RUNNING)
+        source = PrometheusSource(
+            querier,
+            SystemClock(),
+            queries=type(queries)(queries=only_running),
+            timeout_seconds=20.0,
+        )
+        fleet = fleet_of(*map(replica_at, addresses))
+        await source.collect(fleet)
+        again = asyncio.ensure_future(source.collect(fleet))  # cached: what is left is our part
+        turns = 0
+        while not again.done():
+            await asyncio.sleep(0)
+            turns += 1
+    assert len(again.result().readings) == len(addresses)
+    assert turns > 2 * len(addresses) / 1024

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from capper.external_scaler import messages
-from headrace.capping import CappingStartError
+from headrace.capping_errors import CappingStartError
 from headrace.config_errors import BadInputError
 from headrace.serve_file import load_serve
 from headrace.service import Service

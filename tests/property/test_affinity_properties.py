@@ -53,9 +53,11 @@ class ReferenceLru:
     st.lists(paths, min_size=1, max_size=5),
 )
 def test_the_index_is_a_least_recently_used_list_per_replica(steps, asked):
-    index = PrefixIndex(most_blocks=36)
+    index = PrefixIndex(most_blocks=10_000)
     references = {address: ReferenceLru(12) for address in "abc"}
     index.keep_only(frozenset(references))
+    for address in references:
+        index.resize(address, 12)
     for what, address, value in steps:
         reference = references[address]
         if what == "send":
@@ -79,6 +81,16 @@ def test_the_index_is_a_least_recently_used_list_per_replica(steps, asked):
     assert bool(index.runs) == bool(len(index))
     index.keep_only(frozenset())
     assert (len(index), index.runs) == (0, 0)
+
+
+def test_many_short_prompts_take_no_more_room_than_few_long_ones():
+    index = PrefixIndex(most_blocks=2600)
+    index.keep_only(frozenset("ab"))
+    for number in range(5000):
+        index.record("ab"[number % 2], chained([number]))
+    assert (len(index), index.runs) == (200, 200)
+    assert index.matching_blocks("b", chained([4999])) == 1
+    assert index.matching_blocks("b", chained([4799])) == 0
 
 
 def test_what_is_sent_again_and_again_takes_no_more_room():

@@ -10,8 +10,9 @@ from fleet.topology import Backend, Replica
 from router.decide.affinity_nearness import Nearness
 from router.decide.demand import Demand
 from router.decide.guard import lateness, predict, send_prompt
-from router.decide.known_miss import NO_MISS, find_miss, holds, terms_of
+from router.decide.known_miss import NO_MISS, find_miss, holds
 from router.decide.ledger import Ledger
+from router.decide.terms import passes, terms_of
 from router.decide.unit import Unit
 
 KV_LIMIT_RATIO = 0.9
@@ -139,14 +140,15 @@ changes = st.fixed_dictionaries(
 )
 def test_whatever_is_remembered_fails_again(unit, first, others):
     now_seconds = 10.0
-    miss = find_miss(unit, terms_of(first, unit, now_seconds), kv_limit_ratio=KV_LIMIT_RATIO)
-    if lateness(unit, first, KV_LIMIT_RATIO, now_seconds) <= 1.0:
-        assert miss is NO_MISS or not holds(miss, terms_of(first, unit, now_seconds))
+    terms = terms_of(first, unit, KV_LIMIT_RATIO, now_seconds)
+    miss = find_miss(unit, terms)
+    if passes(unit, terms):
+        assert miss is NO_MISS or not holds(miss, terms)
         return
     for ratio, changed, later_seconds in others:
         now_seconds += later_seconds
         demand = smaller(first, ratio, changed)
-        if miss is not NO_MISS and holds(miss, terms_of(demand, unit, now_seconds)):
+        if miss is not NO_MISS and holds(miss, terms_of(demand, unit, KV_LIMIT_RATIO, now_seconds)):
             found = predict(unit, demand, kv_limit_ratio=KV_LIMIT_RATIO, now_seconds=now_seconds)
             assert not found.passes
 
@@ -156,3 +158,4 @@ def test_the_short_way_to_the_lateness_is_the_long_one(unit, demand, later_secon
     now_seconds = 10.0 + later_seconds
     found = predict(unit, demand, kv_limit_ratio=KV_LIMIT_RATIO, now_seconds=now_seconds)
     assert found.lateness_ratio == lateness(unit, demand, KV_LIMIT_RATIO, now_seconds)
+    assert found.passes is passes(unit, terms_of(demand, unit, KV_LIMIT_RATIO, now_seconds))

@@ -36,6 +36,8 @@ def racked(fleet):
 FLEET = racked(make_fleet({"A100": 4, "H100": 3, "L40S": 2}, models=("llama", "qwen")))
 ADDRESSES = [replica.address for replica in FLEET.replicas()]
 addresses = st.sampled_from(ADDRESSES)
+hosts = addresses.map(lambda address: address.rpartition(":")[0])
+subsets = st.none() | st.none() | st.frozensets(addresses | hosts, min_size=1)
 
 prompts = st.lists(st.integers(0, 1), min_size=1, max_size=6)
 picks = st.tuples(
@@ -49,7 +51,7 @@ picks = st.tuples(
         ttft_seconds=st.sampled_from([None, None, 0.2, 5.0]),
         tpot_seconds=st.sampled_from([None, None, 0.02, 0.5]),
         priority=st.sampled_from([0, 0, -1]),
-        subset=st.none() | st.none() | st.frozensets(addresses, min_size=1),
+        subset=subsets,
         session=st.sampled_from([None, "s", "t"]),
     ),
     st.floats(0.0, 1.0, exclude_max=True),
@@ -84,6 +86,7 @@ events = (
     | st.tuples(st.just("settle"), st.integers(0, 50))
     | st.tuples(st.just("skip"), addresses)
     | st.tuples(st.just("pass"), st.sampled_from([0.001, 0.05, 0.4, 3.0]))
+    | st.tuples(st.just("pass_on"), subsets, st.floats(0.0, 1.0, exclude_max=True))
 )
 
 
@@ -120,6 +123,23 @@ class Twins:
         for _ in range(2):
             self.both(lambda it: it.outliers.skipped(address, now_seconds=self.now_seconds))
 
+    def pass_on(self, subset, draw):
+        expected = full_scan.pass_on(
+            self.slow.units(),
+            subset,
+            avoided=self.slow.outliers.avoided(now_seconds=self.now_seconds),
+            draw=draw,
+            count=3,
+        )
+        answers = self.both(
+            lambda it: it.pass_on(
+                RequestHints(subset=subset), now_seconds=self.now_seconds, draw=draw
+            )
+        )
+        assert answers[0] == answers[1]
+        assert answers[0] == expected or isinstance(answers[0], Rejection)
+        assert bool(expected) is not isinstance(answers[0], Rejection)
+
     def settle(self, index):
         if self.running:
             pair = self.running.pop(index % len(self.running))
@@ -140,6 +160,10 @@ class Twins:
         if not isinstance(question, Rejection):
             assert list(question.eligible) == full_scan.eligible(question)
             expected = full_scan.least_loaded(question).address
+            assert question.least_late() is full_scan.least_late(question)
+            assert question.overflow() is full_scan.overflow(question)
+            order = question.pool.ranking().best_first(question.demand)
+            assert list(order) == full_scan.fallbacks_order(question)
         quick, slow = self.both(lambda it: it.pick(facts, now_seconds=self.now_seconds, draw=draw))
         if not isinstance(quick, Pick) or not isinstance(slow, Pick):
             assert quick == slow

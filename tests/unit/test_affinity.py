@@ -237,7 +237,7 @@ def test_a_longer_conversation_begins_with_the_blocks_of_the_shorter():
 
 
 def test_blocks_are_as_many_as_are_full_and_bounded():
-    assert [len(text_blocks(b"x" * size)) for size in (0, 255, 256, 10_000_000)] == [0, 0, 1, 4096]
+    assert [len(text_blocks(b"x" * size)) for size in (0, 255, 256, 10_000_000)] == [0, 0, 1, 568]
     assert [len(token_blocks(range(size))) for size in (0, 63, 64, 1000)] == [0, 0, 1, 15]
     body = b'{"model":"m","prompt":[' + b",".join(b"%d" % one for one in range(128)) + b"]}"
     facts = read_request("/v1/completions", body)

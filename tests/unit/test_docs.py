@@ -27,6 +27,8 @@ from headrace.envoy_plan import EnvoyLimits, EnvoyPlan, EnvoyTimeouts
 from headrace.fleet_file import FleetSection
 from headrace.fleet_watch import FleetFileSource
 from headrace.serve_file import ServeSection
+from headrace.workers.metrics import WorkersCollector
+from headrace.workers.mirror_metrics import MirrorCollector
 from router.admission.decider import Admission
 from router.admission.metrics import AdmissionCollector
 from router.admission.queue import Fate
@@ -141,6 +143,8 @@ def registry(tmp_path):
     registry.register(AffinityCollector(picker, clock))
     Instruments(registry)
     registry.register(SignalCollector(holder, clock, FreshnessPolicy()))
+    registry.register(MirrorCollector(None))
+    registry.register(WorkersCollector(()))
     example = tmp_path / "fleet.yaml"
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
     example.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")

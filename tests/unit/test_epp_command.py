@@ -42,6 +42,17 @@ def test_the_defaults_are_the_reference_pickers():
     )
 
 
+def test_several_workers_share_the_one_port_that_a_gateway_knows():
+    made = section(*POOL, "--workers", "2")
+    assert (made.workers, made.ext_proc.port, made.ext_proc.shared_port) == (2, 9002, True)
+    assert section(*POOL).workers == 1
+    with pytest.raises(BadInputError) as refused:
+        section(*POOL, "--workers=0")
+    assert refused.value.problems == (
+        "epp: workers: input should be greater than or equal to 1, got 0.",
+    )
+
+
 def test_the_arguments_of_kserves_scheduler_are_taken():
     made = section(
         *("--pool-name", "svc-inference-pool", "--pool-namespace", "prod"),

@@ -46,6 +46,54 @@ def test_explanations_are_made_at_a_bounded_rate(picker):
     assert isinstance(explained[0].explanation, Explanation)
 
 
+def large_fleet(replicas):
+    backend = Backend(
+        name="h100",
+        accelerator="H100",
+        parameters=8.03e9,
+        profile=prior_profile("H100", parameters=8.03e9),
+        replicas=tuple(
+            Replica(address=f"10.0.0.{n}:8000", backend="h100", models=("llama",))
+            for n in range(replicas)
+        ),
+    )
+    return Picker(Fleet((backend,)), DecideSettings())
+
+
+def test_a_large_fleet_is_explained_less_often():
+    log = PickLog(large_fleet(200), explained_per_second=10.0)
+    for number in range(100):  # one second of 100 picks per second
+        log.pick(ASKED, now_seconds=number / 100.0, draw=0.5)
+    assert sum(log.verdicts.values()) == 5 * 200
+
+
+def test_a_bounded_number_of_candidates_is_remembered():
+    log = PickLog(large_fleet(200), capacity=1000)
+    for second in range(150):
+        log.pick(ASKED, now_seconds=float(second), draw=0.5)
+    kept = log.last(1000)
+    assert len(kept) == 150
+    explained = [record.explanation is not None for record in kept]
+    assert explained == [True] * 100 + [False] * 50
+
+
+def test_nothing_is_remembered_where_nothing_is_to_be(picker):
+    log = PickLog(picker, capacity=0)
+    for second in range(3):
+        log.pick(ASKED, now_seconds=float(second), draw=0.5)
+    assert log.last(10) == []
+
+
+def test_the_explanation_of_a_decision_goes_with_it(picker):
+    log = PickLog(picker, capacity=2)
+    for second in range(50):
+        log.pick(ASKED, now_seconds=second / 20.0, draw=0.5)
+    assert [record.explanation is not None for record in log.last(2)] in (
+        [True, False],
+        [False, True],
+    )
+
+
 def test_a_quiet_router_explains_every_pick(picker):
     log = PickLog(picker)
     for second in range(5):

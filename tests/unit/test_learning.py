@@ -47,7 +47,8 @@ def watch(
         snapshot = make_snapshot(
             FLEET, {r.address: readings for r in FLEET.replicas()}, at_seconds=float(second)
         )
-        learner.observe(snapshot, FRESH, now_seconds=float(second))
+        for _ in learner.observing(snapshot, FRESH, now_seconds=float(second)):
+            pass
 
 
 @pytest.mark.parametrize("ratio", [0.7, 1.0, 1.3])

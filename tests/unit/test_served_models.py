@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fleet.adapters import LoadedAdapters
-from telemetry.exposition import parse
+from telemetry.exposition import FamilyReader
 from telemetry.served_models import (
     ADAPTERS_FAMILY,
     ModelsError,
@@ -40,7 +40,9 @@ def test_anything_else_is_an_error_with_a_sentence(body):
 
 
 def adapters_of(metrics):
-    return read_adapters(parse(metrics, {ADAPTERS_FAMILY.encode()}).samples, observed_seconds=7.0)
+    return read_adapters(
+        FamilyReader([ADAPTERS_FAMILY.encode()]).read(metrics).samples, observed_seconds=7.0
+    )
 
 
 def test_the_newest_series_of_the_adapter_metric_holds():

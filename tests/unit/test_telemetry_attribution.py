@@ -4,8 +4,9 @@ import pytest
 from telemetry_harness import fleet_of, replica_at
 
 from fleet.signals import SignalKind
-from telemetry.attribution import FleetIndex, LabelNames, Sample, attribute
+from telemetry.attribution import Grouping
 from telemetry.families import FAMILIES
+from telemetry.fleet_index import FleetIndex, LabelNames, Sample
 from telemetry.reading import RejectionReason
 
 SENTINEL = 9223372036854775794.0
@@ -16,9 +17,15 @@ def sample(name, value, *, at=10.0, **labels):
     return Sample(FAMILY[name], labels, value, at)
 
 
+def attributed(samples, index):
+    grouping = Grouping(index)
+    grouping.add(samples)
+    return [*grouping.readings()], dict(grouping.rejected)
+
+
 def values(fleet, *samples):
-    attribution = attribute(samples, FleetIndex(fleet, LabelNames()))
-    return {(r.address, r.kind): r.value for r in attribution.readings}, dict(attribution.rejected)
+    readings, rejected = attributed(samples, FleetIndex(fleet, LabelNames()))
+    return {(r.address, r.kind): r.value for r in readings}, rejected
 
 
 def power(fleet, *samples):
@@ -274,7 +281,7 @@ def test_a_sum_is_as_old_as_its_oldest_part():
         sample("DCGM_FI_DEV_POWER_USAGE", 300, at=7.0, UUID="G"),
         sample("DCGM_FI_DEV_POWER_USAGE", 300, at=9.0, UUID="H"),
     ]
-    (reading,) = attribute(samples, FleetIndex(fleet, LabelNames())).readings
+    (reading,), _ = attributed(samples, FleetIndex(fleet, LabelNames()))
     assert reading.observed_seconds == 7.0
 
 

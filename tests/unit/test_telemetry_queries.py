@@ -1,7 +1,12 @@
+import json
+
+import msgspec
 import pytest
 
 from fleet.signals import COUNTERS, SignalKind
 from telemetry.queries import Query, default_queries
+from telemetry.query_answers import Entry, EntryValue
+from telemetry.series import Pairing, SeriesBook
 
 
 def query_of(kind):
@@ -10,7 +15,17 @@ def query_of(kind):
 
 
 def row(value, part, **labels):
-    return {"headrace_part": part, **labels}, value
+    return entry(value, headrace_part=part, **labels)
+
+
+def entry(value, **labels):
+    return Entry(msgspec.Raw(json.dumps(labels).encode()), EntryValue(0.0, str(value)))
+
+
+def samples_of(query, entries, book=None):
+    pairing = Pairing(book or SeriesBook(query))
+    pairing.add(entries)
+    return list(pairing.samples(evaluated_seconds=100.0))
 
 
 def test_every_measured_kind_is_asked_for_exactly_once():
@@ -28,7 +43,7 @@ def test_value_and_age_are_paired_by_their_labels():
         row(3.0, "age-0", instance="a:1"),
         row(7.0, "age-1", instance="b:1"),
     ]
-    samples = list(query.samples(rows, evaluated_seconds=100.0))
+    samples = samples_of(query, rows)
     assert [
         (s.labels["instance"], s.value, s.family.rank, s.observed_seconds) for s in samples
     ] == [
@@ -43,10 +58,10 @@ def test_a_value_without_an_age_is_not_used_and_the_future_is_now():
         row(1, "value-0", instance="a:1"),
         row(2, "value-0", instance="b:1"),
         row(-5.0, "age-0", instance="b:1"),
-        ({"instance": "stray"}, 9.0),
+        entry(9.0, instance="stray"),
         row(1, "value-77", instance="a:1"),
     ]
-    samples = list(query.samples(rows, evaluated_seconds=100.0))
+    samples = samples_of(query, rows)
     assert [(s.labels["instance"], s.observed_seconds) for s in samples] == [("b:1", 100.0)]
 
 
@@ -69,4 +84,25 @@ def test_every_family_appears_with_its_value_and_its_age(query: Query):
     text = query.promql()
     for family in query.families:
         assert f"({family.selector})" in text
+        for label in family.summed:
+            assert f"sum without ({label}) ({family.selector})" in text
         assert f"time() - timestamp({family.selector})" in text
+
+
+def test_series_are_known_again_and_those_of_replicas_that_went_are_forgotten():
+    query = query_of(SignalKind.RUNNING_REQUESTS)
+    book = SeriesBook(query)
+
+    def answer(number, value):
+        labels = {"instance": f"a:{number}", "job": "vllm"}
+        return [row(value, "value-0", **labels), row(1.0, "age-0", **labels)]
+
+    (first,) = samples_of(query, answer(1, 3), book)
+    (again,) = samples_of(query, answer(1, 4), book)
+    assert again.labels is first.labels
+    assert (again.value, again.observed_seconds) == (4, 99.0)
+    for number in range(2000):
+        samples_of(query, answer(number, 1), book)
+    assert len(book.known) < 1100
+    (anew,) = samples_of(query, answer(1, 5), book)
+    assert (anew.labels, anew.value) == (first.labels, 5)

@@ -4,6 +4,7 @@ import pytest
 from builders import chat, make_fleet, make_snapshot
 
 from fleet.signals import SignalKind
+from router.decide.expectation import expected_output_tokens
 from router.decide.request_facts import Api, RequestFacts
 from router.decide.settings import DecideSettings
 from router.decide.workload import Workload
@@ -29,6 +30,11 @@ def served(*, prompt=0.0, written=0.0, finished=0.0, hits=0.0, queries=0.0, runn
     )
 
 
+def observe(workload, snapshot, *, now_seconds):
+    for _ in workload.observing(snapshot, now_seconds=now_seconds):
+        pass
+
+
 def test_the_rate_is_right_before_the_window_is_full_and_after():
     load = Workload(DecideSettings()).of("llama")
 
@@ -48,38 +54,38 @@ def test_the_rate_fades_when_requests_stop():
 
 def test_answer_length_is_learned_from_counters():
     workload = Workload(DecideSettings())
-    workload.observe(served(), now_seconds=0)
-    workload.observe(served(written=50_000, finished=500), now_seconds=10)
+    observe(workload, served(), now_seconds=0)
+    observe(workload, served(written=50_000, finished=500), now_seconds=10)
 
     assert workload.of("llama").output_tokens(now_seconds=10) == pytest.approx(100, rel=0.02)
 
 
 def test_requests_that_still_run_do_not_look_like_endless_answers():
     workload = Workload(DecideSettings())
-    workload.observe(served(), now_seconds=0)
+    observe(workload, served(), now_seconds=0)
     # 200 requests of 100 tokens are halfway, none has finished.
-    workload.observe(served(written=10_000, running=200), now_seconds=1)
+    observe(workload, served(written=10_000, running=200), now_seconds=1)
 
     assert workload.of("llama").output_tokens(now_seconds=1) < 120
 
 
 def test_bytes_per_token_is_calibrated_from_prompt_tokens():
     workload = Workload(DecideSettings())
-    workload.observe(served(), now_seconds=0)
+    observe(workload, served(), now_seconds=0)
     for _ in range(100):
         workload.of("llama").arrive(chat(prompt_bytes=6000), prompt_tokens=1, now_seconds=1)
-    workload.observe(served(prompt=100 * 3000, finished=100), now_seconds=2)
+    observe(workload, served(prompt=100 * 3000, finished=100), now_seconds=2)
 
     assert workload.of("llama").bytes_per_token(now_seconds=2) == pytest.approx(2.0, rel=0.05)
 
 
 def test_tokens_of_other_clients_do_not_spoil_the_calibration():
     workload = Workload(DecideSettings())
-    workload.observe(served(), now_seconds=0)
+    observe(workload, served(), now_seconds=0)
     for _ in range(100):
         workload.of("llama").arrive(chat(prompt_bytes=6000), prompt_tokens=1, now_seconds=1)
     # As many requests again came from elsewhere.
-    workload.observe(served(prompt=200 * 1500, finished=200), now_seconds=2)
+    observe(workload, served(prompt=200 * 1500, finished=200), now_seconds=2)
 
     assert workload.of("llama").bytes_per_token(now_seconds=2) == pytest.approx(4.0, rel=0.05)
 
@@ -94,10 +100,10 @@ def test_without_telemetry_nothing_is_calibrated():
 
 def test_cached_prompt_tokens_need_no_computing():
     workload = Workload(DecideSettings())
-    workload.observe(served(), now_seconds=0)
+    observe(workload, served(), now_seconds=0)
     for _ in range(1000):
         workload.of("llama").arrive(chat(), prompt_tokens=800, now_seconds=1)
-    workload.observe(served(hits=600, queries=800), now_seconds=2)
+    observe(workload, served(hits=600, queries=800), now_seconds=2)
 
     mix = workload.of("llama").mix(now_seconds=2)
 
@@ -118,13 +124,13 @@ def test_cached_prompt_tokens_need_no_computing():
 def test_expected_answer_length(facts, tokens):
     load = Workload(DecideSettings()).of("llama")
 
-    assert load.expected_output_tokens(facts, now_seconds=0) == tokens
+    assert expected_output_tokens(facts, load.output_tokens(now_seconds=0)) == tokens
 
 
 def test_what_left_the_fleet_is_forgotten():
     workload = Workload(DecideSettings())
     workload.of("gone").arrive(chat("gone"), prompt_tokens=1, now_seconds=0)
 
-    workload.observe(served(), now_seconds=1)
+    observe(workload, served(), now_seconds=1)
 
     assert workload.of("gone").requests_per_second(now_seconds=1) == 0.0
