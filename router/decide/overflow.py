@@ -5,7 +5,7 @@ the load of its level, by what its lateness is at least, and only then by the wh
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from router.decide.board import Board
 from router.decide.demand import Demand
@@ -53,12 +53,9 @@ def least_late(
 ) -> Unit:
     """The unit that misses its limits by least, of those that the request may go to."""
     terms_by_board = _TermsByBoard(demand, kv_limit_ratio, now_seconds)
-    levels = ranking.levels() if few is None else [(ranking.rank(unit),) for unit in few]
-    bounds = []
-    for level in levels:
-        first = ranking.units_by_rank[level[0]]
-        bounds.append((bound(first, terms_by_board.of_board(first), 0.0), level))
-    bounds.sort()
+    bounds = sorted(
+        (_bound_of(level, ranking, terms_by_board), level) for level in _levels(ranking, few)
+    )
     best = _NONE
     for by_load, level in bounds:
         if by_load > best[0]:
@@ -91,9 +88,13 @@ def _best_of(
 
 
 def any_in_time(
-    units: Iterator[Unit], demand: Demand, kv_limit_ratio: float, now_seconds: float
+    ranking: Ranking,
+    demand: Demand,
+    few: Sequence[Unit] | None,
+    kv_limit_ratio: float,
+    now_seconds: float,
 ) -> bool:
-    """Whether a request could be in time on any of `units` that it may go to, the margin aside."""
+    """Whether a request could be in time on any replica that it may go to, the margin aside."""
     terms_by_board = _TermsByBoard(demand, kv_limit_ratio, now_seconds)
     return any(
         demand.allows(unit.address)
@@ -101,8 +102,23 @@ def any_in_time(
         * unit.board.margin_ratio
         <= 1.0
         and lateness_of(unit, terms_by_board.of(unit)) * unit.board.margin_ratio <= 1.0
-        for unit in units
+        for level in _levels(ranking, few)
+        if _bound_of(level, ranking, terms_by_board)
+        * ranking.units_by_rank[level[0]].board.margin_ratio
+        <= 1.0
+        for unit in map(ranking.units_by_rank.__getitem__, level)
     )
+
+
+def _levels(ranking: Ranking, few: Sequence[Unit] | None) -> Iterable[Sequence[int]]:
+    """Ranks of those that the request may go to; those of one group and load together."""
+    return ranking.levels() if few is None else [(ranking.rank(unit),) for unit in few]
+
+
+def _bound_of(level: Sequence[int], ranking: Ranking, terms_by_board: _TermsByBoard) -> float:
+    """What the lateness is at least on any of a level."""
+    first = ranking.units_by_rank[level[0]]
+    return bound(first, terms_by_board.of_board(first), 0.0)
 
 
 def least_capacity(ranking: Ranking, demand: Demand, few: Sequence[Unit] | None) -> Unit | None:

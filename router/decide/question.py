@@ -99,9 +99,7 @@ class Question(NamedTuple):
             ttft_objective_seconds=None,
             tpot_objective_seconds=None,
         )
-        # The first one nearly always could.
-        units = ranking.by_load() if few is None else iter(few)
-        if not any_in_time(units, usual, self.kv_limit_ratio, self.now_seconds):
+        if not any_in_time(ranking, usual, few, self.kv_limit_ratio, self.now_seconds):
             unit = least_capacity(ranking, demand, few)
             if unit is not None:
                 return unit

@@ -150,6 +150,28 @@ class Ranking:
             kv_limit_ratio: Predicted KV use that counts as full.
             now_seconds: Monotonic time.
         """
+        is_usual = demand.ttft_objective_seconds is None and demand.tpot_objective_seconds is None
+        for group, members in self._by_merit(demand, is_committed):
+            terms = None
+            if demand.near is None or not is_usual:
+                terms = terms_of(demand, group.units[0], kv_limit_ratio, now_seconds)
+                if terms.least_seconds > terms.ttft_limit_seconds:
+                    continue  # too long a prompt even for an idle one
+            if few is None:
+                standings: Iterable[Standing] = self._fullest(members, None if is_usual else terms)
+            else:
+                standings = self._fullest_of(members, few)
+            if demand.near is not None:
+                terms = None  # what is near differs from one to the next
+            unit = first_in_time(standings, demand, terms, kv_limit_ratio, now_seconds)
+            if unit is not None:
+                return unit
+        return None
+
+    def _by_merit(
+        self, demand: Demand, is_committed: bool | None
+    ) -> list[tuple[Group, tuple[Levels, ...]]]:
+        """Groups and where their members are filed, the best group first."""
         if is_committed is None:
             lanes: list[tuple[Group, tuple[Levels, ...]]] = [
                 *zip(self.groups, self._lanes, strict=True)
@@ -164,19 +186,7 @@ class Ranking:
             ranked = [(lane[0].rank(demand), lane) for lane in lanes]  # no two ranks are equal
             ranked.sort()
             lanes = [lane for _, lane in ranked]
-        is_usual = demand.ttft_objective_seconds is None and demand.tpot_objective_seconds is None
-        for group, members in lanes:
-            terms = None
-            if not is_usual:
-                terms = terms_of(demand, group.units[0], kv_limit_ratio, now_seconds)
-            if few is None:
-                standings: Iterable[Standing] = self._fullest(members, terms)
-            else:
-                standings = self._fullest_of(members, few)
-            unit = first_in_time(standings, demand, kv_limit_ratio, now_seconds)
-            if unit is not None:
-                return unit
-        return None
+        return lanes
 
     def _fullest(self, lanes: tuple[Levels, ...], terms: Terms | None) -> Iterator[Standing]:
         """The fullest first, without levels that `terms` cannot pass on."""

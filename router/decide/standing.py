@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from router.decide.demand import Demand
 from router.decide.known_miss import NO_MISS, Miss, find_miss, holds
 from router.decide.levels import Levels
-from router.decide.terms import passes, terms_of
+from router.decide.terms import Terms, passes, terms_of
 from router.decide.unit import Unit
 
 
@@ -51,11 +51,22 @@ def by_load_down(standing: Standing) -> tuple[float, int]:
 
 
 def first_in_time(
-    standings: Iterable[Standing], demand: Demand, kv_limit_ratio: float, now_seconds: float
+    standings: Iterable[Standing],
+    demand: Demand,
+    shared: Terms | None,
+    kv_limit_ratio: float,
+    now_seconds: float,
 ) -> Unit | None:
-    """The first, of one group, that may be picked and passes the guard."""
-    terms, terms_unit = None, None
-    restricted, is_near = demand.restricted, demand.near is not None
+    """The first, of one group, that may be picked and passes the guard.
+
+    Args:
+        standings: In the order in which they are asked.
+        demand: The request.
+        shared: Its terms on all of them; None where they differ, since something is near.
+        kv_limit_ratio: Predicted KV use that counts as full.
+        now_seconds: Monotonic time.
+    """
+    restricted, terms, terms_unit = demand.restricted, shared, None
     for standing in standings:
         unit, miss = standing.unit, standing.miss
         if terms is None:
@@ -64,7 +75,7 @@ def first_in_time(
             continue
         if restricted and not demand.allows(unit.address):
             continue
-        if is_near and unit is not terms_unit:
+        if shared is None and unit is not terms_unit:
             terms = terms_of(demand, unit, kv_limit_ratio, now_seconds)
         if passes(unit, terms):
             return unit
