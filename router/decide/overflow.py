@@ -54,10 +54,11 @@ def least_late(
     """The unit that misses its limits by least, of those that the request may go to."""
     terms_by_board = _TermsByBoard(demand, kv_limit_ratio, now_seconds)
     bounds = sorted(
-        (_bound_of(level, ranking, terms_by_board), level) for level in _levels(ranking, few)
-    )
+        (_bound_of(level, ranking, terms_by_board), level[0], level)
+        for level in _levels(ranking, few)
+    )  # no two levels begin alike
     best = _NONE
-    for by_load, level in bounds:
+    for by_load, _, level in bounds:
         if by_load > best[0]:
             break
         best = _best_of(level, best, by_load, ranking, terms_by_board)

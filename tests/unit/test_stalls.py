@@ -209,3 +209,20 @@ def test_simulated_a_wedged_replica_is_found_and_healthy_ones_never_are(wedged, 
     found = simulation.picker.stalls.found_total
     assert found == (1 if wedged and load > 2 else 0)
     assert not simulation.picker.stalls.addresses
+
+
+def test_a_request_that_nobody_answers_in_time_goes_past_a_stalled_replica_as_full_as_the_others():
+    bench = Bench()
+    bench.play(20, telemetry=True)
+    bench.play(15, wedged={FIRST}, telemetry=True)
+    assert bench.stalled == {FIRST}
+    bench.scrape({FIRST})
+    account = bench.picker.ledger.account
+    for one in list(bench.flights):
+        fuller = max((FIRST, SECOND), key=lambda address: account(address).running)
+        if account(FIRST).running != account(SECOND).running and one[1].address == fuller:
+            bench.give_up(one)
+    assert account(FIRST).running == account(SECOND).running > 0
+    asked = chat(prompt_bytes=10**7)
+    question = bench.picker.question(asked, now_seconds=bench.now_seconds, draw=0.5)
+    assert question.least_late().address == SECOND
