@@ -60,7 +60,7 @@ class Grid:
     body_bytes: tuple[int, ...] = (SMALL_BYTES, 8_000, LONG_BYTES, 1_000_000)
     connections: tuple[int, ...] = (1, 16, 128)
     rounds: int = 3
-    window_seconds: float = 1.5
+    window_seconds: float = 1.0
     rest_seconds: float = SCRAPE_SECONDS
     workers: tuple[str, ...] = tuple(WORKERS)
 
