@@ -27,6 +27,8 @@ _STREAM_ENDED = StreamEnded()
 _DEFAULTS = SessionSettings()
 _UNDECIDED = frozenset({State.AWAITING_BODY, State.COLLECTING})
 
+_RESET_SECONDS = 0.001  # after the end of a stream, in which gRPC tells that it was reset
+
 
 class ExtProcServicer:
     """Serves streams; what one does, sends or suffers never reaches another.
@@ -86,6 +88,7 @@ class ExtProcServicer:
             self._finish(session, inbox)
         if verdict is not None:
             await context.abort(*verdict)
+        await _let_resets_be_seen()
 
     async def _converse(
         self, session: Session, inbox: Inbox, context: grpc.aio.ServicerContext
@@ -175,6 +178,16 @@ class ExtProcServicer:
         suppressed = self._complaints.admit(self._clock.monotonic_seconds())
         if suppressed is not None:
             _log.warning("%s (%d like it not shown)", message, suppressed, **extra)
+
+
+async def _let_resets_be_seen() -> None:
+    """Let gRPC notice a stream that the peer has reset.
+
+    Envoy ends a stream by closing its side and resetting the rest. grpc.aio tells of both in turn,
+    and a handler that returns in between answers a dead stream with a status; the memory of that
+    answer, 115 bytes a stream, is never freed (grpc issue 43360). Cancelled here, it sends none.
+    """
+    await asyncio.sleep(_RESET_SECONDS)
 
 
 class _LogLimit:

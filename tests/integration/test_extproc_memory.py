@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import tracemalloc
 
 import pytest
@@ -53,3 +54,17 @@ async def test_an_open_stream_does_not_hold_its_prompt(mode):
         for stream in streams:
             await stream.done_writing()
             await stream.code()
+
+
+async def test_a_stream_that_envoy_has_reset_is_not_answered_with_a_status(caplog):
+    """What grpc.aio allocates for a status on a dead stream it never frees (grpc issue 43360)."""
+    caplog.set_level(logging.DEBUG, logger="grpc._cython.cygrpc")
+    async with serving() as s:
+        for number in range(STREAMS):
+            stream = await opened(s, number, ProcessingMode.BUFFERED)
+            await stream.done_writing()
+            stream.cancel()
+        await s.server.stop()
+        assert s.ledger.running() == 0
+    cancelled = [it for it in caplog.messages if it.startswith("RPC cancelled")]
+    assert len(cancelled) > 0.8 * STREAMS
