@@ -28,8 +28,8 @@ Messages are those on the ext_proc stream, to the server and back, per request. 
 same access log. Load generator, Envoy, server and upstream share the machine: requests/s is of all
 of them together.
 
-*Failed* are answers other than 200. With 128 prompts of 1 MB, some 250,000 tokens each, they are the
-router's 429: so many do not fit in the KV caches of 8 replicas.
+*Failed* are answers other than 200. With 128 prompts of 1 MB, some 250,000 tokens each, they are
+the router's 429: so many do not fit in the KV caches of 8 replicas.
 """
 _COLUMNS = (
     "| Body | Replicas | Bytes | Connections | Arm | Requests/s | CPU/request, us | CPU, of floor "
