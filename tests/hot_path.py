@@ -4,7 +4,9 @@ The messages are those that a real Envoy sent, recorded in tests/baselines/envoy
 prompts and addresses are put in. Everything is deterministic, so that its counts can be compared.
 """
 
+import asyncio
 import base64
+import contextlib
 import json
 import random
 import re
@@ -71,7 +73,7 @@ class Stream:
     def __init__(self, router, messages, *, pause=None):
         self.messages_in = len(messages)
         self._messages, self._pause = iter(messages), pause
-        self._read = 0
+        self._read, self._is_over = 0, False
         self._deserialize = router.method.request_deserializer
         self._destination = _SERVED
         self.replies = []
@@ -83,6 +85,10 @@ class Stream:
             self._serving.send(None)
         except StopIteration:
             return
+        if self._is_over:  # Envoy resets the stream, which gRPC tells by cancelling
+            with contextlib.suppress(asyncio.CancelledError):
+                self._serving.throw(asyncio.CancelledError())
+            return
         assert self._pause == self._read, "the servicer waited for something else"
 
     async def read(self):
@@ -91,6 +97,7 @@ class Stream:
         self._read += 1
         message = next(self._messages, None)
         if message is None:
+            self._is_over = True
             return grpc.aio.EOF
         return self._deserialize(message.replace(_SERVED, self._destination))
 
