@@ -122,12 +122,22 @@ def _bound_of(level: Sequence[int], ranking: Ranking, terms_by_board: _TermsByBo
     return bound(first, terms_by_board.of_board(first), 0.0)
 
 
-def least_capacity(ranking: Ranking, demand: Demand, few: Sequence[Unit] | None) -> Unit | None:
-    """The replica of least capacity that has less than half a minute of work; None without one."""
+def least_capacity(
+    ranking: Ranking, demand: Demand, few: Sequence[Unit] | None, now_seconds: float
+) -> Unit | None:
+    """The replica of least capacity that has less than half a minute of work; None without one.
+
+    Work is told by requests, as long as all are usual, and by prompts, which may be long.
+    """
+
+    def may_take(unit: Unit) -> bool:
+        queue_seconds = unit.account.prefill_free_seconds - now_seconds
+        return queue_seconds < _OVERFLOW_SECONDS and demand.allows(unit.address)
+
     found: list[tuple[float, str, Unit]] = []
     for number, group in enumerate(ranking.groups):
         capacity = group.capacity_requests_per_second
-        unit = ranking.first_below(number, _OVERFLOW_SECONDS * capacity, demand, few)
+        unit = ranking.first_below(number, _OVERFLOW_SECONDS * capacity, may_take, few)
         if unit is not None:
             found.append((capacity, unit.address, unit))
     return min(found)[2] if found else None

@@ -18,6 +18,7 @@ class Question(NamedTuple):
     Attributes:
         pool: The model's replicas.
         eligible: Those that are healthy and within the request's subset; never empty.
+        few: The same where the request is limited to few; else None.
         demand: The request.
         kv_limit_ratio: Predicted KV use that counts as full.
         now_seconds: Monotonic time.
@@ -27,6 +28,7 @@ class Question(NamedTuple):
 
     pool: Pool
     eligible: Sequence[Unit]
+    few: Sequence[Unit] | None
     demand: Demand
     kv_limit_ratio: float
     now_seconds: float
@@ -44,20 +46,14 @@ class Question(NamedTuple):
             return None
         return self.pool.ranking().unit(address) if self.demand.allows(address) else None
 
-    def few(self) -> Sequence[Unit] | None:
-        """The replicas that the request is limited to, where they are few; else None."""
-        if self.demand.subset is None:
-            return None
-        return self.pool.few(self.demand, self.eligible)
-
     def fewest_running(self) -> Unit:
         """The eligible unit with the fewest requests."""
-        ties = self.pool.ranking().ties(self.demand, self.few())
+        ties = self.pool.ranking().ties(self.demand, self.few)
         return min(ties, key=lambda unit: unit.address)
 
     def least_loaded(self) -> Unit:
         """One of the eligible units that tie for the fewest requests, drawn."""
-        return self.pool.ranking().least_loaded(self.demand, self.draw, self.few())
+        return self.pool.ranking().least_loaded(self.demand, self.draw, self.few)
 
     def counterfactual(self, chosen: Unit, joules: float) -> Counterfactual:
         """What least-request would have picked, before this request is entered.
@@ -78,13 +74,14 @@ class Question(NamedTuple):
             is_committed: In or out of the committed set; None: wherever.
         """
         return self.pool.ranking().fullest_in_time(
-            self.demand, self.few(), is_committed, self.kv_limit_ratio, self.now_seconds
+            self.demand, self.few, is_committed, self.kv_limit_ratio, self.now_seconds
         )
 
     def least_late(self) -> Unit:
         """The eligible unit that misses its limits by least."""
-        ranking, few = self.pool.ranking(), self.few()
-        return least_late(ranking, self.demand, few, self.kv_limit_ratio, self.now_seconds)
+        return least_late(
+            self.pool.ranking(), self.demand, self.few, self.kv_limit_ratio, self.now_seconds
+        )
 
     def overflow(self) -> Unit:
         """Where a request goes that no guard lets in (docs/decisions/0017-overflow.md).
@@ -93,14 +90,14 @@ class Question(NamedTuple):
         After that it would make others late as well, so it goes where those are fewest: to the
         replica of least capacity, until that has half a minute of work, and then to the next.
         """
-        ranking, demand, few = self.pool.ranking(), self.demand, self.few()
+        ranking, demand, few = self.pool.ranking(), self.demand, self.few
         usual = demand._replace(
             prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
             ttft_objective_seconds=None,
             tpot_objective_seconds=None,
         )
         if not any_in_time(ranking, usual, few, self.kv_limit_ratio, self.now_seconds):
-            unit = least_capacity(ranking, demand, few)
+            unit = least_capacity(ranking, demand, few, self.now_seconds)
             if unit is not None:
                 return unit
         return self.least_late()

@@ -8,7 +8,7 @@ full scan would make (tests/property/test_ranking_properties.py).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import chain, islice, takewhile
 
@@ -38,7 +38,6 @@ class Ranking:
         "_lanes",
         "_least",
         "_loose",
-        "_lots",
         "committed",
         "groups",
         "observed",
@@ -59,15 +58,13 @@ class Ranking:
         self.units_by_rank = [it.unit for it in self._by_rank]
         self._least = Levels()
         self._loose: list[Standing] = []  # healthy ones that are in no group
-        self._lots: dict[tuple[str, float], tuple[Levels, Levels]] = {}
         self._lanes: list[tuple[Levels, Levels]] = []  # of the groups: others, committed
 
     def regroup(self, groups: Sequence[Group]) -> None:
         """File the healthy by new groups; what has not changed stays where it is."""
-        keys = [group.key for group in groups]
+        kept = {group.key: lanes for group, lanes in zip(self.groups, self._lanes, strict=True)}
         self.groups = groups
-        self._lots = {key: self._lots.get(key) or (Levels(), Levels()) for key in keys}
-        self._lanes = [self._lots[key] for key in keys]
+        self._lanes = [kept.get(group.key) or (Levels(), Levels()) for group in groups]
         wanted: dict[str, int] = {}
         for number, group in enumerate(groups):
             wanted |= dict.fromkeys(group.addresses, number)
@@ -292,22 +289,22 @@ class Ranking:
         return self._by_address[unit.address].rank
 
     def first_below(
-        self, number: int, load: float, demand: Demand, few: Sequence[Unit] | None
+        self, number: int, load: float, may_take: Callable[[Unit], bool], few: Sequence[Unit] | None
     ) -> Unit | None:
-        """Of a group's members with less than `load`, the first by address that may be picked."""
+        """Of a group's members with less than `load`, the first by address that may take it."""
         if few is not None:
             standings = [self._by_address[unit.address] for unit in few]
-            known = [it for it in standings if it.group_number == number and it.running < load]
+            known = [
+                it
+                for it in standings
+                if it.group_number == number and it.running < load and may_take(it.unit)
+            ]
             return min(known, key=lambda it: it.rank).unit if known else None
         ranks: list[int] = []
         for lane in self._lanes[number]:
             for level in takewhile(lambda it: it < load, lane.loads):
-                allowed = (
-                    rank
-                    for rank in lane.at[level]
-                    if demand.allows(self._by_rank[rank].unit.address)
-                )
-                ranks.extend(islice(allowed, 1))
+                able = (rank for rank in lane.at[level] if may_take(self._by_rank[rank].unit))
+                ranks.extend(islice(able, 1))
         return self._by_rank[min(ranks)].unit if ranks else None
 
     def best_of(self, demand: Demand, few: Sequence[Unit]) -> list[Unit]:
