@@ -26,7 +26,7 @@ class AdapterSlots:
 
     __slots__ = ("_address", "_holders", "_loaded", "_seen_seconds", "busy", "slots")
 
-    def __init__(self, address: str = "", holders: dict[str, set[str]] | None = None) -> None:
+    def __init__(self, address: str, holders: dict[str, set[str]]) -> None:
         """Nothing is known of it.
 
         Args:
@@ -34,7 +34,7 @@ class AdapterSlots:
             holders: Where it says which adapters it has loaded, by name.
         """
         self._address = address
-        self._holders = {} if holders is None else holders
+        self._holders = holders
         self.slots = _DEFAULT_SLOTS
         self.busy: frozenset[str] = frozenset()
         self._loaded: OrderedDict[str, None] = OrderedDict()

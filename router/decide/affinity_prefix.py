@@ -111,21 +111,13 @@ class PrefixIndex:
         """A replica's cache was emptied, or the replica restarted."""
         self._shrink(address, self._replicas[address], 0)
 
-    def matching_blocks(self, address: str, hashes: Sequence[int]) -> int:
-        """How many leading `hashes` a replica is believed to have."""
-        return self.way(hashes).blocks_at(address)
-
-    def way(self, hashes: Sequence[int]) -> "Way":
+    def way(self, hashes: Sequence[int]) -> Way:
         """Where `hashes` lead, to be asked about several replicas before anything changes."""
         return Way(list(self._tree.along(hashes)))
 
     def is_anywhere(self, hashes: Sequence[int]) -> bool:
         """Whether any replica is believed to have the first of `hashes`."""
         return bool(hashes) and hashes[0] in self._tree
-
-    def holders(self, hashes: Sequence[int], index: int) -> list[str]:
-        """Replicas that are believed to have `hashes` up to the one at `index`."""
-        return self.way(hashes).holders(index)
 
     def record(self, address: str, hashes: Sequence[int]) -> None:
         """A prompt was sent there; its beginning is the last to be forgotten."""

@@ -102,6 +102,13 @@ class Board:
         self.ttft_limit_seconds = objective.margin_ratio * objective.ttft_seconds
         self.points: dict[float, Point] = {}
 
+    def prompt_seconds(self, new_tokens: float, cached_tokens: float) -> float:
+        """Time to compute what is not cached of a prompt, alone."""
+        end = cached_tokens + new_tokens
+        return self.prompt_token_seconds * new_tokens + (
+            self.prompt_token_squared_seconds * (end * end - cached_tokens * cached_tokens)
+        )
+
     def at(self, running: float) -> Point:
         """The board at a batch."""
         point = self.points.get(running)

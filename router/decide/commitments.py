@@ -86,8 +86,8 @@ def _lots(
     mix = workload.of(pool.model).mix(now_seconds=now_seconds)
     lots = []
     for group in pool.groups:
-        by_share: dict[float, list[str]] = {} if used else {0.0: group.addresses}
-        for address in group.addresses if used else ():
+        by_share: dict[float, list[str]] = {}
+        for address in group.addresses:
             by_share.setdefault(round(used.get(address, 0.0), 6), []).append(address)
         for share in sorted(by_share):
             members = tuple(by_share[share])

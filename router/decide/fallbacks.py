@@ -56,7 +56,7 @@ class Fallbacks:
                 frozenset([replica.domain for replica in replicas]),
                 frozenset([replica.node for replica in replicas]),
             )
-        named, few, ranking = [chosen], question.few(), pool.ranking()
+        named, few, ranking = [chosen], question.few, pool.ranking()
         best_of_few = None if few is None else ranking.best_of(demand, few)
         while len(named) <= self._count:
             best = ranking.best_first(demand) if best_of_few is None else best_of_few

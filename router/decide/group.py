@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from fleet.operating import OperatingCurve
 from fleet.physics import Mix, prefill_dynamic_joules
-from fleet.profile import Profile
 from router.decide.board import Board
 from router.decide.demand import Demand
 from router.decide.unit import Unit
@@ -19,7 +18,6 @@ class Group:
 
     Attributes:
         units: Its members.
-        profile: Of each of them.
         curve: Its steady states at the model's mix.
         price_ratio: Multiplier on their joules.
         batch: B*, the largest batch that keeps the guard at the model's mix.
@@ -30,7 +28,6 @@ class Group:
     """
 
     units: list[Unit]
-    profile: Profile
     curve: OperatingCurve
     price_ratio: float
     batch: float
@@ -68,7 +65,7 @@ class Group:
 
     def merit_joules(self, *, prompt_tokens: float, output_tokens: float) -> float:
         """Priced joules of a request at the group's operating point (DESIGN section 3)."""
-        prefill = prefill_dynamic_joules(self.profile, new_tokens=prompt_tokens)
+        prefill = prefill_dynamic_joules(self.board.profile, new_tokens=prompt_tokens)
         return self.price_ratio * (self.decode_joules_per_token * output_tokens + prefill)
 
 
@@ -116,7 +113,6 @@ def _groups(members: Iterable[list[Unit]], mix: Mix, swing_deviations: float) ->
         )
         yield Group(
             units=units,
-            profile=first.profile,
             curve=curve,
             price_ratio=first.price_ratio,
             board=first.board,

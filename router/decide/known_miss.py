@@ -89,11 +89,7 @@ def find_miss(unit: Unit, terms: Terms) -> Miss:
 def _burst(unit: Unit, terms: Terms, limit_seconds: float, empty_seconds: float) -> Miss:
     """Prompts of just now: for how long they alone, and with one like this, are too many."""
     board, inflow = unit.board, unit.prompt_inflow
-    chunk_tokens = board.chunk_tokens
-    chunk_seconds = board.prompt_token_seconds * chunk_tokens + (
-        board.prompt_token_squared_seconds * (chunk_tokens * chunk_tokens)
-    )
-    if empty_seconds + chunk_seconds <= limit_seconds:
+    if empty_seconds + board.prompt_seconds(board.chunk_tokens, 0.0) <= limit_seconds:
         return NO_MISS  # not even one full chunk per step would be too slow
     window_seconds, now_seconds = inflow.window_seconds, terms.now_seconds
     room_seconds = window_seconds * (1.0 - empty_seconds / limit_seconds)

@@ -44,10 +44,10 @@ class Account:
         "watcher",
     )
 
-    def __init__(self, address: str = "", changed: "list[Account] | None" = None) -> None:
+    def __init__(self, address: str, changed: "list[Account]") -> None:
         """Start empty; every change is noted in `changed`, once until somebody looks."""
         self.address = address
-        self._changed = [] if changed is None else changed
+        self._changed = changed
         self.is_noted = False
         self.running = 0
         self.resident_tokens = 0.0

@@ -26,8 +26,10 @@ class Peers(Protocol):
         """A request was picked for `ticket.address`."""
         ...
 
-    def served(self, ticket: Ticket, skipped: tuple[str, ...], *, now_seconds: float) -> None:
-        """It is served by `ticket.address`, and `skipped` were not to be reached."""
+    def served(
+        self, ticket: Ticket, address: str, skipped: tuple[str, ...], *, now_seconds: float
+    ) -> None:
+        """It is served by `address`, known or not, and `skipped` were not to be reached."""
         ...
 
     def settled(self, ticket: Ticket, *, now_seconds: float) -> None:

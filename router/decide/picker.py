@@ -22,7 +22,7 @@ from router.decide.expectation import demand_of
 from router.decide.explain import Explanation, explain
 from router.decide.fallbacks import Fallbacks
 from router.decide.foreign_load import ForeignLoad
-from router.decide.guard import prefill_seconds, send_prompt
+from router.decide.guard import send_prompt
 from router.decide.intake import Intake
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger, Ticket
@@ -185,14 +185,17 @@ class Picker:
 
     def serve(self, pick: Pick, address: str, *, now_seconds: float) -> None:
         """The data plane says who serves a pick: endpoints before that one were skipped."""
+        self._catch_up(now_seconds)
         skipped: tuple[str, ...] = ()
         if address != pick.address:
             skipped = tuple(takewhile(lambda endpoint: endpoint != address, pick.endpoints))
-        if self._serve(pick.ticket, address, skipped, now_seconds) and self.peers is not None:
-            self.peers.served(pick.ticket, skipped, now_seconds=now_seconds)
+        changed = self.repeat_serve(pick.ticket, address, skipped, now_seconds=now_seconds)
+        if changed and self.peers is not None:
+            self.peers.served(pick.ticket, address, skipped, now_seconds=now_seconds)
 
     def settle(self, ticket: Ticket, *, now_seconds: float) -> bool:
         """Record the end of a request, however it ended; False when it was settled before."""
+        self._catch_up(now_seconds)
         self.stalls.settle(ticket, now_seconds=now_seconds)
         settled = self.ledger.settle(ticket, now_seconds=now_seconds)
         if settled and self.peers is not None:
@@ -236,9 +239,19 @@ class Picker:
 
     def repeat_serve(
         self, ticket: Ticket, address: str, skipped: tuple[str, ...], *, now_seconds: float
-    ) -> None:
-        """Another picker was told who serves one of its requests."""
-        self._serve(ticket, address, skipped, now_seconds)
+    ) -> bool:
+        """Hold skips against who was skipped, and the request for `address`; whether it changed."""
+        changed = self.outliers.served(address)
+        for endpoint in skipped:
+            if endpoint in self._roster.units:
+                self.outliers.skipped(endpoint, now_seconds=now_seconds)
+                changed = True
+        if address not in self._roster.units:
+            return changed
+        before = ticket.address
+        moved = self.ledger.move(ticket, address, now_seconds=now_seconds)
+        self.stalls.move(ticket, before, now_seconds=now_seconds)
+        return changed or moved
 
     def repeat_settle(self, ticket: Ticket, *, now_seconds: float) -> None:
         """Another picker's request has ended."""
@@ -292,8 +305,7 @@ class Picker:
         self, facts: RequestFacts, *, now_seconds: float, draw: float
     ) -> Question | Rejection:
         """The candidates of a request, or why there are none; records nothing."""
-        if self.peers is not None:
-            self.peers.catch_up(now_seconds=now_seconds)
+        self._catch_up(now_seconds)
         pool = self._roster.pools.get(facts.model)
         retry_after_seconds = self._settings.retry_after_seconds
         if pool is None and facts.model in self.known_models:
@@ -309,6 +321,7 @@ class Picker:
         return Question(
             pool,
             eligible,
+            pool.few(demand, eligible),
             self.affinity.meet(facts, self._roster.units, demand, now_seconds=now_seconds),
             self._settings.kv_limit_ratio,
             now_seconds,
@@ -354,35 +367,19 @@ class Picker:
         self, unit: Unit, facts: RequestFacts, demand: Demand, *, now_seconds: float
     ) -> Ticket:
         """All that a request on `unit` changes, whoever chose the unit."""
+        prefill_seconds = send_prompt(unit, demand, now_seconds=now_seconds)
         ticket = self.ledger.enter(
             unit.address,
             resident_tokens=demand.resident_tokens,
-            prefill_seconds=unit.fleet_ratio * prefill_seconds(unit, demand),
+            prefill_seconds=unit.fleet_ratio * prefill_seconds,
             now_seconds=now_seconds,
         )
         self.stalls.enter(ticket, demand, unit, now_seconds=now_seconds)
-        send_prompt(unit, demand, now_seconds=now_seconds)
         self.workload.of(facts.model).arrive(
             facts, prompt_tokens=demand.prompt_tokens, now_seconds=now_seconds
         )
         self.affinity.sent(unit.address, facts, demand, now_seconds=now_seconds)
         return ticket
-
-    def _serve(
-        self, ticket: Ticket, address: str, skipped: tuple[str, ...], now_seconds: float
-    ) -> bool:
-        """Hold skips against who was skipped, and the request for `address`; whether it changed."""
-        changed = self.outliers.served(address)
-        for endpoint in skipped:
-            if endpoint in self._roster.units:
-                self.outliers.skipped(endpoint, now_seconds=now_seconds)
-                changed = True
-        if address not in self._roster.units:
-            return changed
-        before = ticket.address
-        moved = self.ledger.move(ticket, address, now_seconds=now_seconds)
-        self.stalls.move(ticket, before, now_seconds=now_seconds)
-        return changed or moved
 
     def _catch_up(self, now_seconds: float) -> None:
         if self.peers is not None:

@@ -107,10 +107,6 @@ class Pool:
             eligible = self.eligible(demand)
         return demand, eligible
 
-    def in_merit_order(self, demand: Demand) -> list[Group]:
-        """The groups, fewest priced joules for this request first."""
-        return sorted(self.groups, key=lambda group: group.rank(demand))
-
     def requests_per_second(self) -> float:
         """What its healthy units carry at their operating points."""
         return sum(len(it.units) * it.capacity_requests_per_second for it in self.groups)

@@ -31,11 +31,7 @@ def prompt_joules(unit: Unit, demand: Demand) -> float:
     While an adapter is loaded the engine does not step, at the power of one that decodes.
     """
     near = NOWHERE if demand.near is None else demand.near.at(unit.address)
-    board, cached = unit.board, near.cached_tokens
-    new = demand.prompt_tokens - cached
-    end = cached + new
-    prompt_seconds = board.prompt_token_seconds * new + (
-        board.prompt_token_squared_seconds * (end * end - cached * cached)
-    )
+    board, cached_tokens = unit.board, near.cached_tokens
+    prompt_seconds = board.prompt_seconds(demand.prompt_tokens - cached_tokens, cached_tokens)
     loading_joules = board.loading_watts * near.load_seconds
     return (board.prefill_watts * prompt_seconds + loading_joules) * unit.price_ratio

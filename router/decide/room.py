@@ -1,17 +1,12 @@
 """Whether a request could go now, asked without deciding: for those who let requests wait."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
-from fleet.price import PriceBoard
 from router.decide.demand import Demand
 from router.decide.guard import is_full
 from router.decide.outcome import Rejection, RejectionReason
 from router.decide.question import Question
 from router.decide.request_facts import RequestFacts
-from router.decide.unit import Unit
-
-_NOBODY: frozenset[str] = frozenset()
 
 
 class Asked(Protocol):
@@ -68,17 +63,4 @@ def all_full(question: Question) -> bool:
         is_full(unit, demand, kv_limit_ratio=limit_ratio)
         for unit in question.pool.ranking().by_load()
         if not demand.restricted or demand.allows(unit.address)
-    )
-
-
-def refused(
-    units: Iterable[Unit], board: PriceBoard, *, sheddable: bool, now_seconds: float
-) -> frozenset[str]:
-    """Addresses whose domain takes no such request now."""
-    if not board.shedding and not board.refusing:  # nearly always
-        return _NOBODY
-    return frozenset(
-        unit.address
-        for unit in units
-        if board.refuses(unit.replica.domain, sheddable=sheddable, now_seconds=now_seconds)
     )

@@ -11,7 +11,6 @@ from router.decide.group import build_groups
 from router.decide.learning import Learner
 from router.decide.ledger import Ledger
 from router.decide.pool import Pool
-from router.decide.room import refused
 from router.decide.settings import DecideSettings
 from router.decide.unit import Unit
 
@@ -61,20 +60,14 @@ class Roster:
     def adopt(self, fleet: Fleet, learner: Learner) -> None:
         """Build units and pools for a topology, keeping the accounts of replicas that stay."""
         self.fleet = fleet
-        self.units = {
-            replica.address: Unit(
-                replica=replica,
-                backend=backend,
-                account=self._ledger.account(replica.address),
-                profile=learner.profile(backend),
-            )
-            for backend in fleet.backends
-            for replica in backend.replicas
-        }
-        for backend in fleet.backends:  # one board for all of a backend
+        self.units = {}
+        for backend in fleet.backends:
             board = Board(backend, learner.profile(backend))
             for replica in backend.replicas:
-                self.units[replica.address].equip(board)
+                account = self._ledger.account(replica.address)
+                self.units[replica.address] = Unit(
+                    replica=replica, backend=backend, account=account, board=board
+                )
         self._ledger.keep_only(frozenset(self.units))
         members: dict[str, list[Unit]] = {model: [] for model in fleet.models()}
         for unit in self.units.values():
@@ -179,7 +172,9 @@ class Roster:
             return _NOBODY
         addresses = self._refused.get(sheddable)
         if addresses is None:
-            addresses = self._refused[sheddable] = refused(
-                self.units.values(), prices, sheddable=sheddable, now_seconds=now_seconds
+            addresses = self._refused[sheddable] = frozenset(
+                unit.address
+                for unit in self.units.values()
+                if prices.refuses(unit.replica.domain, sheddable=sheddable, now_seconds=now_seconds)
             )
         return addresses

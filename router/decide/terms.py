@@ -1,9 +1,9 @@
 """The guard in few operations: what a pick asks of several replicas in a row. Pure.
 
-`router.decide.guard.predict` says the same at length. Here, what a request brings is computed once
-for all replicas of a board, and what a board has at a batch was computed before
-(`router.decide.board`); only the rest is left to do per replica. The sums are made in the same
-order, so that both agree to the last bit (tests/property/test_known_miss_properties.py).
+What a request brings is computed once for all replicas of a board, and what a board has at a batch
+was computed before (`router.decide.board`); only the rest is left to do per replica. The sums are
+those of `fleet.profile`, made in the same order, so that both agree to the last bit
+(tests/property/test_known_miss_properties.py).
 """
 
 from typing import NamedTuple
@@ -46,7 +46,10 @@ class Terms(NamedTuple):
 
 
 def terms_of(demand: Demand, unit: Unit, kv_limit_ratio: float, now_seconds: float) -> Terms:
-    """The terms of a request on `unit`; where nothing is near, on all replicas of its board."""
+    """The terms of a request on `unit`; where nothing is near, on all replicas of its board.
+
+    `Board.prompt_seconds` is written out: every pick asks this of several groups.
+    """
     board, mix, nearby = unit.board, demand.mix, demand.near
     near = NOWHERE if nearby is None else nearby.at(unit.address)
     linear, squared = board.prompt_token_seconds, board.prompt_token_squared_seconds
@@ -115,13 +118,25 @@ def bound(unit: Unit, terms: Terms, here_tokens: float) -> float:
 
 
 def lateness_of(unit: Unit, terms: Terms) -> float:
-    """The worst prediction over limit; at most 1 when the guard passes.
+    """The worst prediction over limit; at most 1 when the guard passes."""
+    tpot_seconds, ttft_seconds, kv_ratio = forecast(unit, terms)
+    return max(
+        tpot_seconds / terms.tpot_limit_seconds,
+        ttft_seconds / terms.ttft_limit_seconds,
+        kv_ratio / terms.kv_limit_ratio,
+        unit.point.slots_ratio,
+    )
 
-    Args:
-        unit: The replica.
-        terms: Of the request there.
+
+def forecast(unit: Unit, terms: Terms) -> tuple[float, float, float]:
+    """TPOT, TTFT and KV use once the request is on `unit` too.
+
+    TPOT is the worse of two: that of a steady state at this batch (its interference as in
+    fleet.physics), and that of a short answer among the prompts that came here just now. While
+    prompts take a share s of the time, a decode step takes T / (1 - s); and never more than T and
+    one full chunk, because that is all the prefill that an engine puts in a step.
     """
-    now, tokens, mean, _, own, load, chunks, chunk, tpot_limit, ttft_limit, kv_limit, _ = terms
+    now, tokens, mean, _, own, load, chunks, chunk, *_ = terms
     point, kv_seconds, here = unit.point, unit.board.kv_token_seconds, unit.resident_tokens
     inflow, kv_tokens = unit.prompt_inflow, here + tokens
     decode = (point.next_seconds + kv_seconds * kv_tokens) * point.next_ratio
@@ -129,12 +144,10 @@ def lateness_of(unit: Unit, terms: Terms) -> float:
     burst = decode + chunk
     if share < 1.0:
         burst = min(decode / (1.0 - share), burst)
-    tpot = max(decode + (unit.running + 1.0) * mean, burst)
     prefill = load + own + chunks * ((point.now_seconds + kv_seconds * here) * point.now_ratio)
     queue = max(0.0, unit.account.prefill_free_seconds - now)
-    return max(
-        tpot / tpot_limit,
-        (queue + unit.foreign_wait_seconds + prefill) / ttft_limit,
-        kv_tokens / unit.kv_capacity_tokens / kv_limit,
-        point.slots_ratio,
+    return (
+        max(decode + (unit.running + 1.0) * mean, burst),
+        queue + unit.foreign_wait_seconds + prefill,
+        kv_tokens / unit.kv_capacity_tokens,
     )

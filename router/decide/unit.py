@@ -72,21 +72,21 @@ class Unit:
     )
 
     def __init__(
-        self, *, replica: Replica, backend: Backend, account: Account, profile: Profile
+        self, *, replica: Replica, backend: Backend, account: Account, board: Board
     ) -> None:
         """A unit with nothing observed yet: the ledger alone. From now on `account` tells it."""
         self.replica = replica
         self.address = replica.address
         self.backend = backend
         self.account = account
-        self.board = Board(backend, profile)
+        self.board = board
         self.price_ratio = 1.0
         self.fleet_ratio = 1.0
-        self.kv_capacity_tokens = profile.kv_capacity_tokens
+        self.kv_capacity_tokens = board.profile.kv_capacity_tokens
         self.prompt_inflow = DecayedSum(1.0)
         self._unobserve()
         self.running, self.resident_tokens = 0.0, 0.0
-        self.point: Point = self.board.at(0.0)
+        self.point: Point = board.at(0.0)
         self.reload()
         account.watcher = self
 
@@ -94,10 +94,6 @@ class Unit:
     def profile(self) -> Profile:
         """The prior, corrected by what was learned."""
         return self.board.profile
-
-    @profile.setter
-    def profile(self, profile: Profile) -> None:
-        self.equip(Board(self.backend, profile))
 
     def equip(self, board: Board) -> None:
         """Take on what was learned of the backend."""

@@ -31,7 +31,6 @@ _GROWING = (
     SignalKind.PREFIX_QUERY_TOKENS_TOTAL,
 )
 
-
 _Totals = dict[SignalKind, float]
 """The newest total of each counter that a replica has shown."""
 
@@ -41,8 +40,8 @@ class Present(NamedTuple):
 
     Attributes:
         at_seconds: When.
-        bytes_per_token: Prompt bytes sent per prompt token.
-        mix: The mean request.
+        bytes_per_token: Prompt bytes sent per prompt token counted by the engines, within [1, 16].
+        mix: The mean request; its answer has at least one token.
         own: Own requests of the window.
         own_tokens: Their prompt tokens.
     """
@@ -125,22 +124,6 @@ class ModelWorkload:
         filled_ratio = 1.0 - math.exp(-seen_seconds / window_seconds)
         return self._arrivals.read(now_seconds=now_seconds) / (window_seconds * filled_ratio)
 
-    def output_tokens(self, *, now_seconds: float) -> float:
-        """Mean answer length; at least 1.
-
-        Running requests have written half of their answers on average, so they count as half an
-        answer each: without them a window that has just begun looks like endless answers.
-        """
-        return self.present(now_seconds).mix.output_tokens
-
-    def bytes_per_token(self, *, now_seconds: float) -> float:
-        """Prompt bytes sent per prompt token counted by the engines, within [1, 16].
-
-        Engines may serve others too, and some of our prompts may still wait: tokens are scaled by
-        our requests over those whose prompts were computed, so that both are of as many.
-        """
-        return self.present(now_seconds).bytes_per_token
-
     def mix(self, *, now_seconds: float) -> Mix:
         """The present mean request."""
         return self.present(now_seconds).mix
@@ -165,6 +148,14 @@ class ModelWorkload:
         return own * fade, own_tokens * fade
 
     def _means(self, now_seconds: float) -> Present:
+        """The sums of the windows, over each other.
+
+        Running requests have written half of their answers on average, so they count as half an
+        answer each: without them a window that has just begun looks like endless answers. Engines
+        may serve others too, and some of our prompts may still wait: the tokens that our bytes are
+        held against are scaled by our requests over those whose prompts were computed, so that
+        both are of as many.
+        """
         finished, written, counted, hits, queried = self._counted.read(now_seconds=now_seconds)
         own, sent_tokens = self._own(now_seconds)
         answers = finished + 0.5 * self._running

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from fleet.physics import Mix
 from router.decide.affinity_nearness import NOWHERE, Nearness
-from router.decide.commitment import Commitment
 from router.decide.demand import Demand
 from router.decide.ledger import Ticket
 from router.decide.picker import Picker
@@ -105,7 +104,8 @@ class ForeignWorker:
             case Held():
                 self._hold(record, now_seconds)
             case Committed():
-                self._follow(record)
+                self.led_seconds = record.at_seconds
+                self._picker.follow(record.model, record.commitment)
             case Complete():
                 return self._compare(now_seconds)
         return False
@@ -157,20 +157,6 @@ class ForeignWorker:
             )
         elif ticket.address != held.address:
             self._picker.repeat_serve(ticket, held.address, (), now_seconds=now_seconds)
-
-    def _follow(self, told: Committed) -> None:
-        self.led_seconds = told.at_seconds
-        self._picker.follow(
-            told.model,
-            Commitment(
-                addresses=told.addresses,
-                requests_per_second=told.requests_per_second,
-                design_ratio=told.design_ratio,
-                added_watts=told.added_watts,
-                shortfall_requests_per_second=told.shortfall_requests_per_second,
-                better_since_seconds=told.better_since_seconds,
-            ),
-        )
 
     def _compare(self, now_seconds: float) -> bool:
         """A picture is complete: what it left out has ended."""

@@ -6,6 +6,9 @@ from router.decide.picker import Picker
 from router.workers.board import Board
 from router.workers.mirror import Mirror
 
+TICK_SECONDS = 0.02
+"""Between two ticks of a mirror."""
+
 _SEEDS = 2**32
 
 

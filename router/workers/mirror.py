@@ -174,11 +174,13 @@ class Mirror:
         )
         self._own[ticket] = _Own(number, facts.model, demand.prompt_tokens, demand.output_tokens)
 
-    def served(self, ticket: Ticket, skipped: tuple[str, ...], *, now_seconds: float) -> None:
-        """An own request is served by `ticket.address`."""
+    def served(
+        self, ticket: Ticket, address: str, skipped: tuple[str, ...], *, now_seconds: float
+    ) -> None:
+        """An own request is served by `address`."""
         own = self._own.get(ticket)
         if own is not None:
-            moved = Moved(own.number, ticket.address, skipped, now_seconds)
+            moved = Moved(own.number, address, skipped, now_seconds)
             self._log.append(encode(moved))
 
     def settled(self, ticket: Ticket, *, now_seconds: float) -> None:
@@ -192,17 +194,7 @@ class Mirror:
         if not self._leads:
             return
         self._sets = tuple(
-            Committed(
-                model,
-                now_seconds,
-                it.addresses,
-                it.requests_per_second,
-                it.design_ratio,
-                it.added_watts,
-                it.shortfall_requests_per_second,
-                it.better_since_seconds,
-            )
-            for model, it in sets.items()
+            Committed(model, now_seconds, commitment) for model, commitment in sets.items()
         )
         for record in self._sets:
             self._log.append(encode(record))

@@ -6,6 +6,8 @@ no other ticket of that ring ever has, restarts of the worker included.
 
 import msgspec
 
+from router.decide.commitment import Commitment
+
 
 class Entered(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=1):
     """A request was picked for a replica; where this record stands is the ticket's number.
@@ -105,22 +107,12 @@ class Committed(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=8):
     Attributes:
         model: Whose.
         at_seconds: When.
-        addresses: Its members.
-        requests_per_second: The load it was chosen for.
-        design_ratio: Room over the mean that it was asked to have.
-        added_watts: Predicted for it.
-        shortfall_requests_per_second: Load that even all replicas cannot carry.
-        better_since_seconds: Since when another set has promised enough to replace it, or None.
+        commitment: The set.
     """
 
     model: str
     at_seconds: float
-    addresses: frozenset[str]
-    requests_per_second: float
-    design_ratio: float
-    added_watts: float
-    shortfall_requests_per_second: float
-    better_since_seconds: float | None
+    commitment: Commitment
 
 
 Record = Entered | Moved | Ended | Gone | Picture | Held | Complete | Committed

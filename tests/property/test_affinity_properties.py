@@ -73,10 +73,10 @@ def test_the_index_is_a_least_recently_used_list_per_replica(steps, asked):
         assert len(index) == sum(len(one.blocks) for one in references.values())
     for hashes in map(chained, asked):
         found = {a: one.matching_blocks(hashes) for a, one in references.items()}
-        assert {a: index.matching_blocks(a, hashes) for a in references} == found
+        assert {a: index.way(hashes).blocks_at(a) for a in references} == found
         assert index.is_anywhere(hashes) == any(found.values())
         for at in range(len(hashes)):
-            holders = sorted(index.holders(hashes, at))
+            holders = sorted(index.way(hashes).holders(at))
             assert holders == sorted(a for a, blocks in found.items() if blocks > at)
     assert bool(index.runs) == bool(len(index))
     index.keep_only(frozenset())
@@ -89,8 +89,8 @@ def test_many_short_prompts_take_no_more_room_than_few_long_ones():
     for number in range(5000):
         index.record("ab"[number % 2], chained([number]))
     assert (len(index), index.runs) == (200, 200)
-    assert index.matching_blocks("b", chained([4999])) == 1
-    assert index.matching_blocks("b", chained([4799])) == 0
+    assert index.way(chained([4999])).blocks_at("b") == 1
+    assert index.way(chained([4799])).blocks_at("b") == 0
 
 
 def test_what_is_sent_again_and_again_takes_no_more_room():
@@ -184,7 +184,7 @@ def test_trust_is_a_ratio(steps):
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=30))
 def test_no_more_adapters_are_believed_loaded_than_fit(names):
-    slots = AdapterSlots()
+    slots = AdapterSlots("a", {})
     slots.slots = 2
     for name in names:
         slots.use(name)

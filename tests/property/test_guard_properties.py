@@ -8,10 +8,11 @@ from fleet.physics import Mix
 from fleet.priors import ACCELERATORS, prior_profile
 from fleet.signals import FreshnessPolicy
 from fleet.topology import Backend, Replica
+from router.decide.board import Board
 from router.decide.demand import Demand
 from router.decide.group import build_groups
 from router.decide.guard import predict, send_prompt
-from router.decide.ledger import Account
+from router.decide.ledger import Ledger
 from router.decide.unit import Unit
 
 MIX = Mix(prompt_tokens=1155, computed_prompt_tokens=1155, output_tokens=211)
@@ -28,9 +29,9 @@ def make_unit(accelerator="H100", *, time_ratio=1.0, running=0):
     backend = Backend(
         name=name, accelerator=accelerator, parameters=8e9, profile=profile, replicas=(replica,)
     )
-    account = Account()
+    account = Ledger().account(replica.address)
     account.running = running
-    unit = Unit(replica=replica, backend=backend, account=account, profile=profile)
+    unit = Unit(replica=replica, backend=backend, account=account, board=Board(backend, profile))
     unit.observe({}, FreshnessPolicy(), MIX, burst_life_ratio=0.18, now_seconds=0.0)
     return unit
 
@@ -103,7 +104,8 @@ def test_a_burst_that_steady_state_would_allow_is_refused_until_it_is_over():
 def test_groups_change_places_only_for_more_than_sensors_may_err(ratio):
     first, second = make_unit(), make_unit(time_ratio=1.02)
     order = build_groups([first, second], MIX, 1.0)
-    second.profile = second.backend.profile.scaled(time_ratio=1.0, power_ratio=ratio)
+    profile = second.backend.profile.scaled(time_ratio=1.0, power_ratio=ratio)
+    second.equip(Board(second.backend, profile))
     groups = build_groups([first, second], MIX, 1.0, previous=order)
 
     merits = {

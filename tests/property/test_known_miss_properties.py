@@ -1,5 +1,6 @@
 """What is remembered of a failed guard holds: no request that it turns away would have passed."""
 
+import full_guard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from fleet.priors import prior_profile
 from fleet.signals import FreshnessPolicy, Signal, SignalKind
 from fleet.topology import Backend, Replica
 from router.decide.affinity_nearness import Nearness
+from router.decide.board import Board
 from router.decide.demand import Demand
 from router.decide.guard import lateness, predict, send_prompt
 from router.decide.known_miss import NO_MISS, find_miss, holds
@@ -79,7 +81,8 @@ def units(draw):
         max_running_requests=draw(st.sampled_from([16, 256])),
     )
     ledger = Ledger()
-    unit = Unit(replica=REPLICA, backend=backend, account=ledger.account(ADDRESS), profile=profile)
+    account, board = ledger.account(ADDRESS), Board(backend, profile)
+    unit = Unit(replica=REPLICA, backend=backend, account=account, board=board)
     readings = {
         SignalKind.RUNNING_REQUESTS: draw(st.integers(0, 60)),
         SignalKind.WAITING_REQUESTS: draw(st.integers(0, 8)),
@@ -149,13 +152,15 @@ def test_whatever_is_remembered_fails_again(unit, first, others):
         now_seconds += later_seconds
         demand = smaller(first, ratio, changed)
         if miss is not NO_MISS and holds(miss, terms_of(demand, unit, KV_LIMIT_RATIO, now_seconds)):
-            found = predict(unit, demand, kv_limit_ratio=KV_LIMIT_RATIO, now_seconds=now_seconds)
-            assert not found.passes
+            limit = {"kv_limit_ratio": KV_LIMIT_RATIO, "now_seconds": now_seconds}
+            assert not full_guard.predict(unit, demand, **limit).passes
 
 
 @given(unit=units(), demand=demands(), later_seconds=st.floats(0, 3))
 def test_the_short_way_to_the_lateness_is_the_long_one(unit, demand, later_seconds):
     now_seconds = 10.0 + later_seconds
-    found = predict(unit, demand, kv_limit_ratio=KV_LIMIT_RATIO, now_seconds=now_seconds)
+    limit = {"kv_limit_ratio": KV_LIMIT_RATIO, "now_seconds": now_seconds}
+    found = full_guard.predict(unit, demand, **limit)
+    assert predict(unit, demand, **limit) == found
     assert found.lateness_ratio == lateness(unit, demand, KV_LIMIT_RATIO, now_seconds)
     assert found.passes is passes(unit, terms_of(demand, unit, KV_LIMIT_RATIO, now_seconds))

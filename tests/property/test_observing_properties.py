@@ -141,5 +141,7 @@ def test_a_snapshot_that_is_overtaken_gives_way_to_the_newer_one(first, second):
     states = [[(it.running, it.healthy) for it in one.units()] for one in (picker, plain)]
     assert states[0] == states[1]
     # What its counters had grown by was not taken in halfway, and so is in what the next brings.
-    tokens = [one.workload.of("llama").output_tokens(now_seconds=2.0) for one in (picker, plain)]
+    tokens = [
+        one.workload.of("llama").mix(now_seconds=2.0).output_tokens for one in (picker, plain)
+    ]
     assert tokens[0] == tokens[1]

@@ -12,6 +12,8 @@ from router.decide.picker import Picker
 from router.decide.policies import POLICIES
 
 WORKERS = 3
+# No two events have one time: all processes read one clock, of nanoseconds.
+TICK_SECONDS = 1e-6
 workers = st.integers(0, WORKERS - 1)
 draws = st.floats(0, 1, exclude_max=True)
 steps = st.lists(
@@ -95,6 +97,7 @@ class Story:
 def test_they_decide_as_one(policy, steps):
     story = Story(policy)
     for kind, *what in steps:
+        story.wait(TICK_SECONDS)
         getattr(story, kind)(*what)
     story.crew.calm_down(now_seconds=story.now_seconds)
     for picker in story.crew.pickers:

@@ -12,7 +12,7 @@ from fleet.signals import Signal, SignalKind
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
 from headrace.workers import messages
-from headrace.workers.deltas import REPLICAS_PER_PART, Deltas, Whole, whole
+from headrace.workers.deltas import REPLICAS_PER_PART, Whole, parts_of
 from headrace.workers.families import TOLD_BY_WORKERS, merged, told
 from headrace.workers.messages import Family, Page, Sample, decode_down, encode, pack
 from headrace.workers.series import summed
@@ -78,11 +78,11 @@ def plain(snapshot):
 @given(st.lists(changes, min_size=1, max_size=6), st.integers(0, 5))
 @settings(max_examples=60)
 def test_a_worker_has_the_parents_snapshots_whenever_it_came(story, joins_at):
-    snapshot = FleetSnapshot(fleet=FLEET, published_seconds=0.0)
-    deltas, first, late = Deltas(), Whole(), None
+    snapshot, last = FleetSnapshot(fleet=FLEET, published_seconds=0.0), None
+    first, late = Whole(), None
     for number, change in enumerate(story):
         snapshot = changed(snapshot, change)
-        parts = list(deltas.parts(snapshot))
+        parts, last = list(parts_of(snapshot, last)), snapshot
         assert received(parts, first) == plain(snapshot)
         assert all(len(part.signals) <= REPLICAS_PER_PART for part in parts)
         sent = [address for part in parts for address in part.signals]
@@ -91,7 +91,7 @@ def test_a_worker_has_the_parents_snapshots_whenever_it_came(story, joins_at):
             assert received(parts, late) == plain(snapshot)
         elif number >= joins_at:
             late = Whole()
-            assert received(whole(snapshot), late) == plain(snapshot)
+            assert received(parts_of(snapshot, None), late) == plain(snapshot)
 
 
 SUMMED = "headrace_router_picks"

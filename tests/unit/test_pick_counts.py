@@ -27,7 +27,7 @@ CALLS = {
     ("subset", 100): 312,
     ("no-guard", 100): 410,
 }
-SETTLE_CALLS = 25
+SETTLE_CALLS = 26
 # Memory blocks that the interpreter keeps when a pick is over (ticket, what is remembered of the
 # load and of the prompt) and bytes that a pick has in use at once.
 KEPT_BLOCKS = {"plain": 5.4, "system-prompt": 15.2, "sessions": 16.7}

@@ -42,6 +42,14 @@ def pick(picker, *, now_seconds=1.0, **request):
     return picker.pick(chat(**request), now_seconds=now_seconds, draw=0.5)
 
 
+def seeing(crew):
+    """With readings of the replicas, so that requests are packed."""
+    idle = {SignalKind.RUNNING_REQUESTS: 0.0}
+    for picker in crew.everyone:
+        picker.observe(make_snapshot(FLEET, default=idle), PriceBoard(), now_seconds=0.0)
+    return crew
+
+
 def test_the_parents_sets_are_in_force_in_all_workers():
     crew = Workers(2)
     for _ in range(40):
@@ -132,6 +140,40 @@ def test_skips_count_against_a_replica_in_all_workers():
         crew.pickers[0].serve(skipped, skipped.fallbacks[0], now_seconds=1.0)
     assert pick(crew.pickers[1]).address != skipped.address
     assert crew.pickers[1].outliers.avoided(now_seconds=1.0) == {skipped.address}
+
+
+def test_skips_for_a_replica_that_nobody_knows_count_in_all_workers():
+    crew = seeing(Workers(2))
+    for _ in range(2):
+        skipped = pick(crew.pickers[0])
+        crew.pickers[0].serve(skipped, "10.255.0.1:8000", now_seconds=1.0)
+    crew.tick(now_seconds=1.0)
+    for picker in crew.everyone:
+        assert picker.outliers.avoided(now_seconds=1.0) == set(skipped.endpoints)
+
+
+def test_who_serves_again_is_held_no_skips_against_whoever_was_told_of_them():
+    crew = seeing(Workers(2))
+    first = pick(crew.pickers[1], now_seconds=0.5)
+    for _ in range(2):
+        skipped = pick(crew.pickers[0])
+        assert skipped.address == first.address
+        crew.pickers[0].serve(skipped, skipped.fallbacks[0], now_seconds=1.0)
+    crew.pickers[1].serve(first, first.address, now_seconds=1.5)
+    crew.tick(now_seconds=1.5)
+    for picker in crew.everyone:
+        assert picker.outliers.avoided(now_seconds=1.5) == frozenset()
+
+
+def test_a_request_ends_after_those_that_others_began_before_its_end():
+    crew = seeing(Workers(2))
+    mine = pick(crew.pickers[0], now_seconds=1.0, prompt_bytes=50_000)
+    theirs = pick(crew.pickers[1], now_seconds=1.001, prompt_bytes=50_000)
+    assert mine.address == theirs.address
+    crew.pickers[0].settle(mine.ticket, now_seconds=1.002)
+    crew.tick(now_seconds=1.002)
+    free = {it.ledger.account(mine.address).prefill_free_seconds for it in crew.everyone}
+    assert len(free) == 1
 
 
 def test_the_requests_of_all_workers_share_the_joules_once():

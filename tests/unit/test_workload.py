@@ -57,7 +57,7 @@ def test_answer_length_is_learned_from_counters():
     observe(workload, served(), now_seconds=0)
     observe(workload, served(written=50_000, finished=500), now_seconds=10)
 
-    assert workload.of("llama").output_tokens(now_seconds=10) == pytest.approx(100, rel=0.02)
+    assert workload.of("llama").mix(now_seconds=10).output_tokens == pytest.approx(100, rel=0.02)
 
 
 def test_requests_that_still_run_do_not_look_like_endless_answers():
@@ -66,7 +66,7 @@ def test_requests_that_still_run_do_not_look_like_endless_answers():
     # 200 requests of 100 tokens are halfway, none has finished.
     observe(workload, served(written=10_000, running=200), now_seconds=1)
 
-    assert workload.of("llama").output_tokens(now_seconds=1) < 120
+    assert workload.of("llama").mix(now_seconds=1).output_tokens < 120
 
 
 def test_bytes_per_token_is_calibrated_from_prompt_tokens():
@@ -76,7 +76,7 @@ def test_bytes_per_token_is_calibrated_from_prompt_tokens():
         workload.of("llama").arrive(chat(prompt_bytes=6000), prompt_tokens=1, now_seconds=1)
     observe(workload, served(prompt=100 * 3000, finished=100), now_seconds=2)
 
-    assert workload.of("llama").bytes_per_token(now_seconds=2) == pytest.approx(2.0, rel=0.05)
+    assert workload.of("llama").present(2).bytes_per_token == pytest.approx(2.0, rel=0.05)
 
 
 def test_tokens_of_other_clients_do_not_spoil_the_calibration():
@@ -87,7 +87,7 @@ def test_tokens_of_other_clients_do_not_spoil_the_calibration():
     # As many requests again came from elsewhere.
     observe(workload, served(prompt=200 * 1500, finished=200), now_seconds=2)
 
-    assert workload.of("llama").bytes_per_token(now_seconds=2) == pytest.approx(4.0, rel=0.05)
+    assert workload.of("llama").present(2).bytes_per_token == pytest.approx(4.0, rel=0.05)
 
 
 def test_without_telemetry_nothing_is_calibrated():
@@ -95,7 +95,7 @@ def test_without_telemetry_nothing_is_calibrated():
     for k in range(1000):
         load.arrive(chat(prompt_bytes=10**6), prompt_tokens=1, now_seconds=k)
 
-    assert load.bytes_per_token(now_seconds=1000) == pytest.approx(4.2)
+    assert load.present(1000).bytes_per_token == pytest.approx(4.2)
 
 
 def test_cached_prompt_tokens_need_no_computing():
@@ -124,7 +124,7 @@ def test_cached_prompt_tokens_need_no_computing():
 def test_expected_answer_length(facts, tokens):
     load = Workload(DecideSettings()).of("llama")
 
-    assert expected_output_tokens(facts, load.output_tokens(now_seconds=0)) == tokens
+    assert expected_output_tokens(facts, load.mix(now_seconds=0).output_tokens) == tokens
 
 
 def test_what_left_the_fleet_is_forgotten():
