@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -10,7 +9,7 @@ from typing import Self
 import aiohttp
 import yaml
 
-from headrace.child_process import ChildStartError, end, spawn_ready
+from headrace.child_process import ChildStartError, end, free_port, spawn_ready
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -71,7 +70,7 @@ class PrometheusProcess:
         config_path, log_path = self._folder / "prometheus.yml", self._folder / "prometheus.log"
         config_path.write_text(yaml.safe_dump(self._config()), encoding="utf-8")
         # Prometheus cannot say which port it took for :0, so one is chosen for it.
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         self._process = await spawn_ready(
             "Prometheus",
@@ -126,10 +125,3 @@ class PrometheusProcess:
                 return answer.ok
         except aiohttp.ClientConnectionError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -15,6 +15,7 @@ from headrace import simulate_workers
 from headrace.config_errors import BadInputError
 from headrace.simulate_page import write_page
 from loadtest.reports.account_table import ACCOUNT_FOOTNOTE, account_table
+from loadtest.reports.cells import markdown_table
 from loadtest.reports.json_report import dumps, study_document
 from loadtest.reports.plots import write_plots
 from loadtest.reports.tables import (
@@ -22,7 +23,6 @@ from loadtest.reports.tables import (
     FOOTNOTE,
     bound_line,
     detail_table,
-    markdown_table,
     point_table,
     point_title,
 )

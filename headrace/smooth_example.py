@@ -19,8 +19,8 @@ from headrace.smooth_page import example_document, example_page, example_rows
 from headrace.smooth_plots import peaks_plot
 from headrace.smooth_results import ArmResult, CaseResult
 from headrace.smooth_week import input_hashes, week, write_history
+from loadtest.reports.cells import markdown_table
 from loadtest.reports.json_report import dumps
-from loadtest.reports.tables import markdown_table
 
 SEEDS = 5
 """Weeks that are drawn, one after another from --seed on."""

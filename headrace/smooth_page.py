@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.smooth_report import SCHEMA, Table
 from headrace.smooth_results import ArmResult, CaseResult
-from loadtest.reports.tables import markdown_table
+from loadtest.reports.cells import markdown_table
 
 COMMAND = "headrace smooth --example --page docs/simulation/smoothing.md"
 REACH_RATIO = 0.10

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace.bench.carbon_shift import WAITS, Shift
-from loadtest.reports.tables import UNKNOWN, markdown_table
+from loadtest.reports.cells import UNKNOWN, markdown_table
 from loadtest.study.carbon_study import (
     BUDGET_RATIO,
     FORECAST_ERROR_RATIO,

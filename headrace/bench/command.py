@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="the page of documentation; docs/benchmarks/policies.md, none with --quick; "
-        "of the others only where this is given",
+        "of the others only where this is given; decide has none",
     )
     parser.add_argument("--seeds", default="0-4", metavar="LIST", help='such as "0-4" or "0,3"')
     parser.add_argument(

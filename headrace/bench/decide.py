@@ -8,7 +8,6 @@ process; requests are made before the clock runs.
 
 import argparse
 import itertools
-import json
 import math
 import statistics
 import time
@@ -23,6 +22,7 @@ from fleet.topology import Fleet
 from headrace.bench.decide_arms import ARMS
 from headrace.bench.decide_state import RUNNING_PER_REPLICA, Steady, fleet_of, report_of
 from headrace.bench.decide_tables import print_tables
+from headrace.bench.outputs import require_folders, write_report
 from router.decide.policies import POLICIES
 from telemetry.assembly import Assembly
 from telemetry.counters import RateWindow
@@ -36,6 +36,8 @@ _BURST_RATIO = 0.125
 _TURNS_PER_ROUND = 3
 _PASSES_PER_ROUND = 100
 _MICROSECONDS = 1e6
+_TABLE_COLUMNS = 100
+"""Characters that the tables need, also where output is no terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +97,20 @@ class Growth:
 
 
 class _Round(NamedTuple):
-    """One round's means, in microseconds."""
+    """One round's means: the figures of a DecideCost."""
 
-    pick: float
-    settle: float
-    pass_on: float
-    observe: float
-    observe_step: float
-    commit: float
+    pick_microseconds: float
+    settle_microseconds: float
+    pass_on_microseconds: float
+    observe_microseconds: float
+    observe_step_microseconds: float
+    commit_microseconds: float
 
 
 def run(args: argparse.Namespace) -> int:
     """Time them, print the tables, write the JSON that was asked for."""
-    console = Console()
+    require_folders(args)
+    console = Console(width=max(Console().width, _TABLE_COLUMNS))
     sizes = SIZES[:2] if args.quick else SIZES
     costs: list[DecideCost] = []
     snapshots: list[SnapshotCost] = []
@@ -116,18 +119,16 @@ def run(args: argparse.Namespace) -> int:
         snapshots.append(_snapshot_cost(fleet_of(size)))
     growths = list(growth_of(costs))
     print_tables(console, costs, snapshots, growths)
-    if args.report is not None:
-        document = {
-            "schema": SCHEMA,
-            "rounds": _ROUNDS,
-            "picks_per_round": _PICKS_PER_ROUND,
-            "running_requests_per_replica": RUNNING_PER_REPLICA,
-            "decisions": [asdict(cost) for cost in costs],
-            "growths": [asdict(growth) for growth in growths],
-            "snapshots": [asdict(cost) for cost in snapshots],
-        }
-        args.report.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        console.print(f"written: {args.report}", markup=False, soft_wrap=True)
+    document = {
+        "schema": SCHEMA,
+        "rounds": _ROUNDS,
+        "picks_per_round": _PICKS_PER_ROUND,
+        "running_requests_per_replica": RUNNING_PER_REPLICA,
+        "decisions": [asdict(cost) for cost in costs],
+        "growths": [asdict(growth) for growth in growths],
+        "snapshots": [asdict(cost) for cost in snapshots],
+    }
+    write_report(console, args.report, document)
     return 0
 
 
@@ -161,17 +162,7 @@ def _decide_costs(size: int) -> Iterator[DecideCost]:
             rounds[key].append(_round(state))
     for (policy, arm), timed in rounds.items():
         medians = _Round(*(statistics.median(column) for column in zip(*timed, strict=True)))
-        yield DecideCost(
-            policy=policy,
-            arm=arm,
-            replicas=size,
-            pick_microseconds=medians.pick,
-            settle_microseconds=medians.settle,
-            pass_on_microseconds=medians.pass_on,
-            observe_microseconds=medians.observe,
-            observe_step_microseconds=medians.observe_step,
-            commit_microseconds=medians.commit,
-        )
+        yield DecideCost(policy=policy, arm=arm, replicas=size, **medians._asdict())
 
 
 def _round(state: Steady) -> _Round:

@@ -9,6 +9,14 @@ from rich.table import Table
 if TYPE_CHECKING:
     from headrace.bench.decide import DecideCost, Growth, SnapshotCost
 
+_WORDS = (
+    "requests: what they ask for, as headrace/bench/decide_arms.py says. Pick: a replica is chosen "
+    "for one request; end: its entry leaves the ledger. Snapshot: the picker takes in what was "
+    "scraped of the fleet, in steps between which requests go; commit: it chooses the set of "
+    "replicas that carries the load, once a second; pass on: endpoints for a request without a "
+    "prompt."
+)
+
 
 def print_tables(
     console: Console,
@@ -53,6 +61,7 @@ def print_tables(
     builds = (f"{cost.build_microseconds:.0f}" for cost in snapshots)
     rare.add_row("one scrape merged into a snapshot", "", *builds)
     console.print(rare)
+    console.print(_WORDS)
 
 
 def _table(title: str, sizes: Sequence[int]) -> Table:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 SCHEMA = 2
@@ -69,20 +69,7 @@ class Sample:
     late_p99_seconds: float | None
 
 
-_MEDIANS = (
-    "requests_per_second",
-    "server_cpu_seconds",
-    "parent_cpu_seconds",
-    "busiest_worker_ratio",
-    "latency_p50_seconds",
-    "latency_p99_seconds",
-    "envoy_p50_seconds",
-    "envoy_p99_seconds",
-    "messages_to_server",
-    "messages_from_server",
-    "load_cpu_ratio",
-    "late_p99_seconds",
-)
+_MEDIANS = tuple(it.name for it in fields(Sample) if it.name != "failed_requests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +94,6 @@ class Usage:
     peak_worker_bytes: int
     parent_peak_bytes: int | None
     idle_cpu_cores: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """An arm that was not measured."""
-
-    arm: str
-    reason: str
 
 
 def figures(rounds: Sequence[Mapping[str, Sample]]) -> list[dict[str, Any]]:
@@ -146,29 +125,30 @@ def _of(
         "added_p99_seconds": statistics.median(
             it[arm].latency_p99_seconds - it[BARE].latency_p99_seconds for it in rounds
         ),
-        "requests_ratio": _ratio(medians["requests_per_second"], floor["requests_per_second"]),
-        "server_cpu_ratio": _ratio(medians["server_cpu_seconds"], floor["server_cpu_seconds"]),
-        "tuned_cpu_ratio": _ratio(medians["server_cpu_seconds"], tuned_cpu),
+        "requests_ratio": ratio(medians["requests_per_second"], floor["requests_per_second"]),
+        "server_cpu_ratio": ratio(medians["server_cpu_seconds"], floor["server_cpu_seconds"]),
+        "tuned_cpu_ratio": ratio(medians["server_cpu_seconds"], tuned_cpu),
     }
 
 
 def _medians(arm: str, rounds: Sequence[Mapping[str, Sample]]) -> dict[str, float | None]:
-    return {name: _median(getattr(it[arm], name) for it in rounds) for name in _MEDIANS}
+    return {name: median(getattr(it[arm], name) for it in rounds) for name in _MEDIANS}
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def median(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
 
-def _ratio(value: float | None, floor: float | None) -> float | None:
+def ratio(value: float | None, floor: float | None) -> float | None:
+    """None where either is not known, or there is nothing to compare with."""
     return value / floor if value is not None and floor else None
 
 
 def document(
     found: Sequence[tuple[Cell, list[dict[str, Any]]]],
     usage: Sequence[Usage],
-    skipped: Sequence[Skipped],
     *,
     inputs: Mapping[str, Any],
     machine: Mapping[str, Any],
@@ -179,7 +159,6 @@ def document(
         "machine": dict(machine),
         "inputs": dict(inputs),
         "arms": WHAT,
-        "skipped": [asdict(one) for one in skipped],
         "cells": [{**asdict(cell), "figures": ones} for cell, ones in found],
         "usage": [asdict(one) for one in usage],
     }

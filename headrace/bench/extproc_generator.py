@@ -10,12 +10,13 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
-from itertools import count, repeat
+from itertools import repeat
 from typing import Any, Self
 
 import uvloop
 
-from headrace.bench.extproc_load import NUMBER, generate, quantile, request_parts
+from headrace.bench.children import child
+from headrace.bench.extproc_load import fresh_numbers, generate, numbered, quantile, request_parts
 from headrace.bench.open_load import OpenLoad
 
 _DRAIN_SECONDS = 30.0
@@ -35,17 +36,8 @@ class Generator:
     @contextlib.asynccontextmanager
     async def running(cls) -> AsyncIterator[Self]:
         """Start it, and end it with the context."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "headrace.bench.extproc_generator"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
+        async with child("extproc_generator") as process:
             yield cls(process)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
 
     async def load(
         self,
@@ -53,8 +45,8 @@ class Generator:
         *,
         body_bytes: int,
         connections: int | None,
-        requests_per_second: float | None,
         seconds: float,
+        requests_per_second: float | None = None,
     ) -> dict[str, float]:
         """A closed loop of `connections`, or requests at a constant rate.
 
@@ -64,49 +56,42 @@ class Generator:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {
-            "host": address[0],
-            "port": address[1],
+            "address": address,
             "body_bytes": body_bytes,
+            "seconds": seconds,
             "connections": connections,
             "requests_per_second": requests_per_second,
-            "seconds": seconds,
         }
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         line = await self._process.stdout.readline()
         if not line:
             raise LoadError("the load generator has ended")
-        answer: dict[str, float] | None = json.loads(line)
-        if answer is None:
-            raise LoadError(f"requests of {body_bytes} bytes were not answered in time")
+        answer: dict[str, float] = json.loads(line)
+        if "error" in answer:
+            raise LoadError(f"requests of {body_bytes} bytes {answer['error']}")
         return answer
 
 
-async def _obey(order: dict[str, Any]) -> dict[str, float | int]:
-    if order["connections"] is None:
-        return await at_rate(
-            (order["host"], order["port"]),
-            body_bytes=order["body_bytes"],
-            requests_per_second=order["requests_per_second"],
-            seconds=order["seconds"],
-        )
-    return await generate(
-        order["host"],
-        order["port"],
-        body_bytes=order["body_bytes"],
-        concurrency=order["connections"],
-        seconds=order["seconds"],
-    )
+async def _obey(order: dict[str, Any]) -> dict[str, Any]:
+    connections, rate = order.pop("connections"), order.pop("requests_per_second")
+    try:
+        if connections is None:
+            return await at_rate(**order, requests_per_second=rate)
+        return await generate(**order, connections=connections)
+    except TimeoutError:
+        return {"error": "were not answered in time"}
+    except OSError as error:
+        return {"error": f"failed: {error}"}
 
 
 async def at_rate(
     address: tuple[str, int], *, body_bytes: int, requests_per_second: float, seconds: float
 ) -> dict[str, float | int]:
     """Requests at a constant rate for `seconds`; what `generate` tells, and how late they were."""
-    before, after = request_parts(body_bytes)
-    first = int(time.perf_counter() * 1000) * 1000
+    parts = request_parts(body_bytes)
     load = OpenLoad(
         address,
-        requests=((before, b"%0*d" % (len(NUMBER), number), after) for number in count(first)),
+        requests=(numbered(parts, number) for number in fresh_numbers()),
         gaps_seconds=repeat(1.0 / requests_per_second),
         draws=random.Random(0),  # noqa: S311 - nobody hangs up here
         keep_times=True,
@@ -132,10 +117,7 @@ async def at_rate(
 def _main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for line in sys.stdin:
-            answer = None
-            with contextlib.suppress(TimeoutError):
-                answer = runner.run(_obey(json.loads(line)))
-            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.write(json.dumps(runner.run(_obey(json.loads(line)))) + "\n")
             sys.stdout.flush()
 
 

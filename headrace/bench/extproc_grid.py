@@ -9,6 +9,8 @@ from headrace.envoy_plan import EnvoyBodyMode
 
 SCRAPE_SECONDS = 4.0
 """What telemetry costs is another question; this often keeps it fresh."""
+WAITING_BYTES = 2**30
+"""Bodies that may wait for room in a KV cache; by default so few that 128 of 1 MB are refused."""
 SMALL_BYTES = 512
 LONG_BYTES = 220_000
 LONG_CONNECTIONS = 20

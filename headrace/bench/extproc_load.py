@@ -1,28 +1,21 @@
-"""A closed-loop HTTP/1.1 load generator, small enough not to be the bottleneck.
+"""A closed-loop HTTP/1.1 load, small enough not to be the bottleneck, and its requests.
 
-Every connection sends the next request when the last is answered. Run as a process of its own:
-prints one line of JSON.
+Every connection sends the next request when the last is answered.
 """
 
 import asyncio
 import itertools
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import cast
 
-import uvloop
+from headrace.bench.open_load import Connection, Parts
 
 MODEL = "llama"
 NUMBER = "#" * 12
 """What each request has its own number in place of, so that no two prompts begin alike."""
 
 _PATH = "/v1/chat/completions"
-_END_OF_HEADERS = b"\r\n\r\n"
-_LENGTH = b"content-length:"
-_LAST_CHUNK = b"0\r\n\r\n"
-_OK = b"HTTP/1.1 200"
 _GRACE_SECONDS = 30.0
 
 
@@ -53,85 +46,70 @@ def request_parts(body_bytes: int, *, header: bytes = b"") -> tuple[bytes, bytes
     return before, after
 
 
-class _Client(asyncio.Protocol):
-    """One connection."""
+def fresh_numbers() -> Iterator[int]:
+    """Numbers of requests, from where no earlier load of this machine's uptime has counted to."""
+    return itertools.count(int(time.perf_counter() * 1000) * 1000 % 10 ** len(NUMBER))
 
-    def __init__(
-        self, parts: tuple[bytes, bytes], numbers: Iterator[int], ends_seconds: float
-    ) -> None:
-        self._before, self._after = parts
-        self._numbers, self._ends_seconds = numbers, ends_seconds
-        self._transport: asyncio.WriteTransport
-        self._sent_seconds = 0.0
-        self._answer = b""
+
+def numbered(parts: tuple[bytes, bytes], number: int) -> Parts:
+    """The request of `request_parts` with its number."""
+    return (parts[0], b"%0*d" % (len(NUMBER), number), parts[1])
+
+
+class _Loop:
+    """What all connections of one load do."""
+
+    def __init__(self, parts: tuple[bytes, bytes], connections: int, ends_seconds: float) -> None:
+        self._parts, self._numbers = parts, fresh_numbers()
+        self._busy, self._ends_seconds = connections, ends_seconds
         self.latencies: list[float] = []
         self.failed = 0
-        self.done = asyncio.get_running_loop().create_future()
+        self.done = asyncio.Event()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not say that they are of the type that they are like.
-        self._transport = cast("asyncio.WriteTransport", transport)
-        self._send()
+    def send(self, connection: Connection, now_seconds: float) -> None:
+        connection.send(numbered(self._parts, next(self._numbers)), now_seconds)
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        if not self.done.done():
-            self.failed += 1
-            self.done.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if not _is_complete(self._answer):
-            return
+    def ended(self, connection: Connection, is_ok: bool) -> None:
         now_seconds = time.perf_counter()
-        if self._answer.startswith(_OK):
-            self.latencies.append(now_seconds - self._sent_seconds)
+        if is_ok:
+            self.latencies.append(now_seconds - connection.began_seconds)
         else:
             self.failed += 1
-        self._answer = b""
-        if now_seconds < self._ends_seconds:
-            self._send()
-        else:
-            self.done.set_result(None)
-            self._transport.close()
-
-    def _send(self) -> None:
-        self._sent_seconds = time.perf_counter()
-        number = b"%0*d" % (len(NUMBER), next(self._numbers))
-        self._transport.writelines((self._before, number, self._after))
-
-
-def _is_complete(answer: bytes) -> bool:
-    head, end, body = answer.partition(_END_OF_HEADERS)
-    if not end:
-        return False
-    lowered = head.lower()
-    start = lowered.find(_LENGTH)
-    if start < 0:
-        return body.endswith(_LAST_CHUNK)
-    return len(body) >= int(lowered[start + len(_LENGTH) :].partition(b"\r")[0])
+        if now_seconds < self._ends_seconds and not connection.is_lost:
+            self.send(connection, now_seconds)
+            return
+        self._busy -= 1
+        if not self._busy:
+            self.done.set()
 
 
 async def generate(
-    host: str, port: int, *, body_bytes: int, concurrency: int, seconds: float
+    address: tuple[str, int], *, body_bytes: int, connections: int, seconds: float
 ) -> dict[str, float | int]:
-    """Load for `seconds`; counts, wall and own CPU time, and latencies."""
-    parts = request_parts(body_bytes)
+    """Load for `seconds`; counts, wall and own CPU time, and latencies.
+
+    Raises:
+        OSError: When a connection is refused, or answers do not come in time.
+    """
     loop = asyncio.get_running_loop()
-    # From where no earlier load of this machine's uptime has counted to.
-    numbers = itertools.count(int(time.perf_counter() * 1000) * 1000 % 10 ** len(NUMBER))
     began_seconds, began_cpu_seconds = time.perf_counter(), time.process_time()
-    ends_seconds = began_seconds + seconds
-    clients = [
-        (await loop.create_connection(lambda: _Client(parts, numbers, ends_seconds), host, port))[1]
-        for _ in range(concurrency)
-    ]
-    async with asyncio.timeout(seconds + _GRACE_SECONDS):
-        await asyncio.gather(*(client.done for client in clients))
+    load = _Loop(request_parts(body_bytes), connections, began_seconds + seconds)
+    opened: list[Connection] = []
+    try:
+        for _ in range(connections):
+            _, connection = await loop.create_connection(lambda: Connection(load.ended), *address)
+            opened.append(connection)
+            load.send(connection, time.perf_counter())
+        async with asyncio.timeout(seconds + _GRACE_SECONDS):
+            await load.done.wait()
+    finally:
+        for connection in opened:
+            connection.close()
     elapsed_seconds = time.perf_counter() - began_seconds
-    latencies = sorted(it for client in clients for it in client.latencies)
+    latencies = sorted(load.latencies)
     return {
         "requests": len(latencies),
-        "failed_requests": sum(client.failed for client in clients),
+        "failed_requests": load.failed,
         "elapsed_seconds": elapsed_seconds,
         "own_cpu_ratio": (time.process_time() - began_cpu_seconds) / elapsed_seconds,
         "latency_p50_seconds": quantile(latencies, 0.5),
@@ -142,21 +120,3 @@ async def generate(
 def quantile(ordered: Sequence[float], ratio: float) -> float:
     """The sample at `ratio` of the way through; 0 without samples."""
     return ordered[min(len(ordered) - 1, int(ratio * len(ordered)))] if ordered else 0.0
-
-
-def _main(arguments: Sequence[str]) -> None:
-    host, port, body_bytes, concurrency, seconds = arguments
-    answer = uvloop.run(
-        generate(
-            host,
-            int(port),
-            body_bytes=int(body_bytes),
-            concurrency=int(concurrency),
-            seconds=float(seconds),
-        )
-    )
-    sys.stdout.write(json.dumps(answer) + "\n")
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headrace.bench.outputs import machine_words
+from loadtest.reports.cells import UNKNOWN, markdown_table, number
+
 _HEAD = """# The cost of routing
 
 Written by `headrace bench extproc`; edit nothing here. Measured on {machine}.
 
-| Target | At most / least | Measured | Floor | Verdict |
-|---|---|---|---|---|
 {reach}
+
 ## How it is measured
 
 Per round and cell the arms take turns of {window_seconds:g} s, so that a change of the machine's
@@ -28,43 +30,43 @@ Messages are those on the ext_proc stream, to the server and back, per request. 
 same access log. Load generator, Envoy, server and upstream share the machine: requests/s is of all
 of them together.
 
-*Failed* are answers other than 200. With 128 prompts of 1 MB, some 250,000 tokens each, they are
-the router's 429: so many do not fit in the KV caches of 8 replicas.
+*Failed* are answers other than 200, and none. 128 prompts of 1 MB, some 250,000 tokens each, do not
+fit in the KV caches of 8 replicas at once: the router has them wait until those before them are
+answered, up to {waiting_bytes:.0f} MiB of them ([admission](../admission.md)).
 """
+REACH_COLUMNS = ("Target", "At most / least", "Measured", "Floor", "Verdict")
 _COLUMNS = (
-    "| Body | Replicas | Bytes | Connections | Arm | Requests/s | CPU/request, us | CPU, of floor "
-    "| CPU, of tuned floor | Busiest worker's share | Parent's CPU, us | Added p50, ms "
-    "| Added p99, ms | Envoy p50, ms | Envoy p99, ms "
-    f"| Messages | Load generator's CPU | Failed |\n{'|---' * 18}|\n"
+    *("Body", "Replicas", "Bytes", "Connections", "Arm", "Requests/s", "CPU/request, us"),
+    *("CPU, of floor", "CPU, of tuned floor", "Busiest worker's share", "Parent's CPU, us"),
+    *("Added p50, ms", "Added p99, ms", "Envoy p50, ms", "Envoy p99, ms", "Messages"),
+    *("Load generator's CPU, cores", "Failed"),
 )
 _USAGE_COLUMNS = (
-    "| Body | Replicas | Arm | At rest, MiB | Peak, MiB | Peak of one worker, MiB "
-    f"| Peak of the parent, MiB | CPU without load, cores |\n{'|---' * 8}|\n"
+    *("Body", "Replicas", "Arm", "At rest, MiB", "Peak, MiB", "Peak of one worker, MiB"),
+    *("Peak of the parent, MiB", "CPU without load, cores"),
 )
 _MEBIBYTE = 2**20
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as markdown."""
-    machine, inputs = report["machine"], report["inputs"]
+    inputs = report["inputs"]
     head = _HEAD.format(
-        machine=f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}",
-        reach="".join(_line(reach_row(one)) for one in report["reach"]),
+        machine=machine_words(report["machine"]),
+        reach=markdown_table(
+            REACH_COLUMNS, map(reach_row, report["reach"]), texts=len(REACH_COLUMNS)
+        ),
         window_seconds=inputs["window_seconds"],
         rounds=inputs["rounds"],
         scrape_seconds=inputs["scrape_seconds"],
+        waiting_bytes=inputs["waiting_bytes"] / _MEBIBYTE,
     )
-    skipped = {one["arm"]: one["reason"] for one in report["skipped"]}
-    arms = "".join(
-        f"- *{name}*: {what}{f' (not measured: {skipped[name]})' if name in skipped else ''}.\n"
-        for name, what in report["arms"].items()
-    )
-    cells = "".join(_line(values) for values in _cells(report))
-    usage = "".join(_line(values) for values in _usage(report))
+    arms = "".join(f"- *{name}*: {what}.\n" for name, what in report["arms"].items())
     failures = "".join(f"- Failed: {failure}\n" for failure in report["failures"])
     return (
-        f"{head}\n{arms}{failures}\n## All cells\n\n{_COLUMNS}{cells}\n"
-        f"## Memory\n\nOf workers their sum.\n\n{_USAGE_COLUMNS}{usage}"
+        f"{head}\n{arms}{failures}\n## All cells\n\n{markdown_table(_COLUMNS, _cells(report))}\n\n"
+        "## Memory\n\nOf workers their sum.\n\n"
+        f"{markdown_table(_USAGE_COLUMNS, _usage(report))}\n"
     )
 
 
@@ -73,8 +75,8 @@ def reach_row(line: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         line["what"],
         line["target"],
-        line["measured"] or "-",
-        line["floor"] or "-",
+        line["measured"] or UNKNOWN,
+        line["floor"] or UNKNOWN,
         line["verdict"],
     )
 
@@ -84,49 +86,42 @@ def row(one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         one["arm"],
         f"{one['requests_per_second']:.0f}",
-        _scaled(one["server_cpu_seconds"], 1e6, 0),
-        _scaled(one["server_cpu_ratio"], 1, 2),
-        _scaled(one["tuned_cpu_ratio"], 1, 2),
-        _scaled(one["busiest_worker_ratio"], 1, 2),
-        _scaled(one["parent_cpu_seconds"], 1e6, 0),
-        _scaled(one["added_p50_seconds"], 1e3, 2),
-        _scaled(one["added_p99_seconds"], 1e3, 2),
-        _scaled(one["envoy_p50_seconds"], 1e3, 2),
-        _scaled(one["envoy_p99_seconds"], 1e3, 2),
+        number(one["server_cpu_seconds"], scale=1e6, digits=0),
+        number(one["server_cpu_ratio"], digits=2),
+        number(one["tuned_cpu_ratio"], digits=2),
+        number(one["busiest_worker_ratio"], digits=2),
+        number(one["parent_cpu_seconds"], scale=1e6, digits=0),
+        number(one["added_p50_seconds"], scale=1e3, digits=2),
+        number(one["added_p99_seconds"], scale=1e3, digits=2),
+        number(one["envoy_p50_seconds"], scale=1e3, digits=2),
+        number(one["envoy_p99_seconds"], scale=1e3, digits=2),
         _messages(one["messages_to_server"], one["messages_from_server"]),
         f"{one['load_cpu_ratio']:.2f}",
+        str(one["failed_requests"]),
     )
 
 
-def _cells(report: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+def _cells(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for cell in report["cells"]:
-        load = "half" if cell["connections"] is None else cell["connections"]
-        place = (cell["body_mode"], cell["replicas"], cell["body_bytes"], load)
+        load = "half" if cell["connections"] is None else str(cell["connections"])
+        place = (cell["body_mode"], str(cell["replicas"]), str(cell["body_bytes"]), load)
         for one in cell["figures"]:
-            yield (*place, *row(one), one["failed_requests"])
+            yield (*place, *row(one))
 
 
-def _usage(report: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+def _usage(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in report["usage"]:
         yield (
-            *(one["body_mode"], one["replicas"], one["arm"]),
-            _scaled(one["rest_bytes"], 1 / _MEBIBYTE, 0),
-            _scaled(one["peak_bytes"], 1 / _MEBIBYTE, 0),
-            _scaled(one["peak_worker_bytes"], 1 / _MEBIBYTE, 0),
-            _scaled(one["parent_peak_bytes"], 1 / _MEBIBYTE, 0),
-            _scaled(one["idle_cpu_cores"], 1, 3),
+            *(one["body_mode"], str(one["replicas"]), one["arm"]),
+            number(one["rest_bytes"], scale=1 / _MEBIBYTE, digits=0),
+            number(one["peak_bytes"], scale=1 / _MEBIBYTE, digits=0),
+            number(one["peak_worker_bytes"], scale=1 / _MEBIBYTE, digits=0),
+            number(one["parent_peak_bytes"], scale=1 / _MEBIBYTE, digits=0),
+            number(one["idle_cpu_cores"], digits=3),
         )
 
 
 def _messages(to_server: float | None, from_server: float | None) -> str:
     if to_server is None or from_server is None:
-        return "-"
+        return UNKNOWN
     return f"{to_server:.1f} + {from_server:.1f}"
-
-
-def _scaled(value: float | None, factor: float, digits: int) -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}"
-
-
-def _line(values: tuple[object, ...]) -> str:
-    return f"| {' | '.join(str(value) for value in values)} |\n"

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import os
-import platform
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,21 @@ from rich.console import Console
 from rich.progress import Progress
 
 from headrace.bench import lanes
+from headrace.bench.children import upstream
 from headrace.bench.extproc_arms import Arm
 from headrace.bench.extproc_figures import Cell, Sample, Usage, document, figures
 from headrace.bench.extproc_generator import Generator, LoadError
 from headrace.bench.extproc_grid import (
     SCRAPE_SECONDS,
+    WAITING_BYTES,
     Grid,
     Lane,
     saturated_requests_per_second,
 )
 from headrace.bench.extproc_reach import reach
-from headrace.bench.extproc_servers import skipped_arms
+from headrace.bench.outputs import machine
 from headrace.child_process import ChildStartError
 
-_UPSTREAM = "headrace.bench.extproc_upstream"
 _SETTLE_SECONDS = 0.5
 _WARM_UP = Cell(body_mode="", replicas=0, body_bytes=512, connections=4)
 
@@ -40,20 +39,17 @@ async def measure(grid: Grid, console: Console) -> dict[str, Any]:
     A lane that fails is left out from there on, so that it does not cost what others have taken.
     """
     lanes.raise_descriptor_limit()
-    skipped = [one for one in skipped_arms() if one.arm in grid.workers]
-    without = {one.arm for one in skipped}
-    able = replace(grid, workers=tuple(arm for arm in grid.workers if arm not in without))
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=able.turns())
+        task = progress.add_task("starting", total=grid.turns())
 
         def advance(cell: Cell, turns: int) -> None:
             progress.update(task, description=_label(cell), advance=turns)
 
         async with Generator.running() as generator:
-            run = _Run(able, generator, advance)
-            for lane in able.lanes():
+            run = _Run(grid, generator, advance)
+            for lane in grid.lanes():
                 await run.measure(lane)
-    report = document(run.found, run.usage, skipped, inputs=_inputs(able), machine=_machine())
+    report = document(run.found, run.usage, inputs=_inputs(grid), machine=machine())
     return {**report, "reach": reach(report), "failures": run.failures}
 
 
@@ -110,7 +106,7 @@ async def _arms(lane: Lane, generator: Generator, rest_seconds: float) -> AsyncI
     """All arms of a lane before one upstream: warmed up, then watched without load."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
-        addresses = await stack.enter_async_context(lanes.upstream(_UPSTREAM, lane.replicas))
+        addresses = await stack.enter_async_context(upstream("extproc_upstream", lane.replicas))
         arms = [
             await stack.enter_async_context(Arm(name, lane.mode, addresses, folder))
             for name in lane.arms
@@ -131,13 +127,9 @@ def _label(cell: Cell) -> str:
 
 
 def _inputs(grid: Grid) -> dict[str, Any]:
-    return {**asdict(grid), "scrape_seconds": SCRAPE_SECONDS, "generator": "bundled"}
-
-
-def _machine() -> dict[str, Any]:
     return {
-        "cores": os.cpu_count() or 1,
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
+        **asdict(grid),
+        "scrape_seconds": SCRAPE_SECONDS,
+        "waiting_bytes": WAITING_BYTES,
+        "generator": "bundled",
     }

@@ -1,19 +1,17 @@
 """The ext_proc servers that are measured, and what the operating system says of them."""
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace import serve
-from headrace.bench.extproc_figures import FLOOR, TUNED, WORKERS, Skipped
-from headrace.bench.extproc_grid import SCRAPE_SECONDS
-from headrace.bench.processes import cpu_seconds, peak_bytes, resident_bytes
+from headrace.bench.extproc_figures import FLOOR, TUNED, WORKERS
+from headrace.bench.extproc_grid import SCRAPE_SECONDS, WAITING_BYTES
 from headrace.bench.router_process import start_router
 from headrace.child_process import spawn_ready
 from headrace.envoy_plan import EnvoyBodyMode
+from headrace.processes import cpu_seconds, peak_bytes, resident_bytes
 
 _READY_SECONDS = 60.0
 
@@ -94,12 +92,12 @@ async def start_server(
     """
     if name in {FLOOR, TUNED}:
         return await _start_floor(folder, addresses[0], mode, is_tuned=name == TUNED)
-    workers = WORKERS.get(name, 1)
     router = await start_router(
         folder,
         addresses,
         scrape_seconds=SCRAPE_SECONDS,
-        arguments=() if workers == 1 else ("--workers", str(workers)),
+        workers=WORKERS.get(name, 1),
+        settings={"admission": {"max_waiting_bytes": WAITING_BYTES}},
     )
     return Server(process=router.process, worker_pids=router.worker_pids, targets=router.targets)
 
@@ -124,13 +122,3 @@ async def _start_floor(
         ready_seconds=_READY_SECONDS,
     )
     return Server(process=process, worker_pids=(process.pid,), targets=(f"unix:{socket}",))
-
-
-def skipped_arms() -> list[Skipped]:
-    """Arms that this code cannot run, and why."""
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    if "--workers" in parser.format_help():
-        return []
-    reason = "`headrace serve` has no --workers"
-    return [Skipped(arm=name, reason=reason) for name in WORKERS]

@@ -11,29 +11,26 @@ from typing import cast
 
 import uvloop
 
-_ANSWER_BODY = b'{"id":"bench","object":"chat.completion","choices":[]}'
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(_ANSWER_BODY),
-    _ANSWER_BODY,
-)
-_METRICS_BODY = b"".join(
-    b'vllm:%s{model_name="llama",engine="0"} %d\n' % (name, value)
-    for name, value in (
-        (b"num_requests_running", 2),
+from headrace.bench.http_messages import MessageReader, answer
+
+ANSWER = answer(b'{"id":"bench","object":"chat.completion","choices":[]}')
+_GET, _GET_METRICS = b"GET ", b"GET /metrics"
+_HOSTS_PER_NET = 250
+
+
+def vllm_metrics(*, running: int, tokens_total: int) -> bytes:
+    """The answer to a scrape."""
+    values = (
+        (b"num_requests_running", running),
         (b"num_requests_waiting", 0),
         (b"kv_cache_usage_perc", 0),
-        (b"generation_tokens_total", 1000),
+        (b"generation_tokens_total", tokens_total),
     )
-)
-_METRICS = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: %d\r\n\r\n%s"
-    % (len(_METRICS_BODY), _METRICS_BODY)
-)
-_END_OF_HEADERS = b"\r\n\r\n"
-_GET_METRICS = b"GET /metrics"
-_LENGTH = b"content-length:"
-_LAST_CHUNK = b"0\r\n\r\n"
-_HOSTS_PER_NET = 250
+    lines = (b'vllm:%s{model_name="llama",engine="0"} %d\n' % it for it in values)
+    return answer(b"".join(lines), b"text/plain; version=0.0.4")
+
+
+_METRICS = vllm_metrics(running=2, tokens_total=1000)
 
 
 class Upstream(asyncio.Protocol):
@@ -41,9 +38,7 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.WriteTransport
-        self._head = b""
-        self._missing_bytes: int | None = None  # None: in headers or in chunks
-        self._tail: bytes | None = None  # the end of what came of a chunked body
+        self._reader = MessageReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio."""
@@ -52,57 +47,18 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Of asyncio."""
-        if self._missing_bytes is not None:
-            self._take_body(len(data))
-        elif self._tail is not None:
-            self._take_chunks(data)
-        else:
-            self._take_head(data)
-
-    def _take_head(self, data: bytes) -> None:
-        self._head += data
-        head, end, body = self._head.partition(_END_OF_HEADERS)
-        if not end:
+        if not self._reader.feed(data):
             return
-        self._head = b""
-        if head.startswith(b"GET "):
-            is_scrape = head.startswith(_GET_METRICS)
-            self.transport.write(self.metrics() if is_scrape else self.document(head))
-            return
-        self.begin(head)
-        lowered = head.lower()
-        start = lowered.find(_LENGTH)
-        if start >= 0:
-            digits = lowered[start + len(_LENGTH) :].partition(b"\r")[0]
-            self._missing_bytes = int(digits)
-            self._take_body(len(body))
-        elif b"transfer-encoding: chunked" in lowered:
-            self._tail = b""
-            self._take_chunks(body)
+        head, self._reader = self._reader.head, MessageReader()
+        if head.startswith(_GET_METRICS):
+            self.transport.write(self.metrics())
+        elif head.startswith(_GET):
+            self.transport.write(self.document(head))
         else:
-            self._end_of_request()
+            self.answer(head)
 
-    def _take_body(self, size: int) -> None:
-        assert self._missing_bytes is not None
-        self._missing_bytes -= size
-        if self._missing_bytes <= 0:
-            self._end_of_request()
-
-    def _take_chunks(self, data: bytes) -> None:
-        assert self._tail is not None
-        self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
-        if self._tail == _LAST_CHUNK:
-            self._end_of_request()
-
-    def _end_of_request(self) -> None:
-        self._missing_bytes = self._tail = None
-        self.answer()
-
-    def begin(self, head: bytes) -> None:
-        """A request whose header is known begins."""
-
-    def answer(self) -> None:
-        """Answer the request that has come whole."""
+    def answer(self, _head: bytes) -> None:
+        """Answer a POST that has come whole."""
         self.transport.write(ANSWER)
 
     def metrics(self) -> bytes:

@@ -1,39 +1,20 @@
-"""What benchmarks put around a router: an upstream of many addresses, and an Envoy."""
+"""The Envoy that benchmarks put before the replicas."""
 
-import asyncio
-import contextlib
-import json
 import os
 import resource
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from headrace.bench.extproc_load import MODEL
 from headrace.envoy_config import EnvoyEndpoint, EnvoyPlan, EnvoyTimeouts, render_bootstrap
 from headrace.envoy_plan import EnvoyBodyMode
+from headrace.envoy_process import EnvoyProcess
 
 EXT_PROC_FILTER = "envoy.filters.http.ext_proc"
 # Health checks of a thousand endpoints, and timeouts, are not what is measured.
 _TIMEOUTS = EnvoyTimeouts(health_interval_seconds=600.0, ext_proc_message_seconds=30.0)
-
-
-@contextlib.asynccontextmanager
-async def upstream(module: str, replicas: int) -> AsyncIterator[list[str]]:
-    """Run an upstream, a module that prints its addresses as JSON."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module, str(replicas)),
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-    try:
-        assert process.stdout is not None
-        yield json.loads(await process.stdout.readline())
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+_FAILED_OPEN = r"ext_proc\..*failure_mode_allowed$"
 
 
 def bootstrap(
@@ -56,6 +37,11 @@ def bootstrap(
     if not targets:
         _remove_filter(rendered, EXT_PROC_FILTER)
     return rendered
+
+
+async def passed_by(envoy: EnvoyProcess) -> int:
+    """Requests that Envoy let pass so far because the ext_proc server did not answer."""
+    return sum((await envoy.stats(_FAILED_OPEN)).values())
 
 
 def raise_descriptor_limit() -> None:

@@ -1,6 +1,6 @@
 """An open-loop HTTP/1.1 load: requests begin when their time has come, whatever the answers do.
 
-As a process of its own (see `extproc_load` for the closed loop) it prints one line of JSON.
+`extproc_load` has the closed loop.
 """
 
 import asyncio
@@ -12,48 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from headrace.bench.http_messages import MessageReader
+
 Parts = Sequence[bytes]
 """One request, in pieces that are written one after the other."""
-
-_END_OF_HEADERS = b"\r\n\r\n"
-_LENGTH = b"content-length:"
-_LAST_CHUNK = b"0\r\n\r\n"
-_OK = b"HTTP/1.1 200"
-
-
-class AnswerReader:
-    """Finds the end of an answer in what comes, and keeps nothing of its body."""
-
-    __slots__ = ("_head", "_missing_bytes", "_tail", "has_head", "is_ok")
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._missing_bytes: int | None = None  # None: the body is in chunks
-        self._tail = b""
-        self.has_head = False
-        self.is_ok = False
-
-    def feed(self, data: bytes) -> bool:
-        """Take what came; whether the answer is whole now."""
-        if not self.has_head:
-            self._head += data
-            head, end, data = self._head.partition(_END_OF_HEADERS)
-            if not end:
-                return False
-            self._take_head(head)
-        if self._missing_bytes is None:
-            self._tail = (self._tail + data)[-len(_LAST_CHUNK) :]
-            return self._tail == _LAST_CHUNK
-        self._missing_bytes -= len(data)
-        return self._missing_bytes <= 0
-
-    def _take_head(self, head: bytes) -> None:
-        self.has_head, self._head = True, b""
-        self.is_ok = head.startswith(_OK)
-        lowered = head.lower()
-        start = lowered.find(_LENGTH)
-        if start >= 0:
-            self._missing_bytes = int(lowered[start + len(_LENGTH) :].partition(b"\r")[0])
 
 
 class Connection(asyncio.Protocol):
@@ -66,7 +28,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_end: Callable[["Connection", bool], None]) -> None:
         self._on_end = on_end
         self._transport: asyncio.WriteTransport
-        self._reader: AnswerReader | None = None
+        self._reader: MessageReader | None = None
         self.began_seconds = 0.0
         self.is_lost = False
         self.head_came = asyncio.Event()
@@ -88,7 +50,7 @@ class Connection(asyncio.Protocol):
             parts: Of it.
             now_seconds: By `time.perf_counter`: uvloop's own clock counts milliseconds.
         """
-        self._reader, self.began_seconds = AnswerReader(), now_seconds
+        self._reader, self.began_seconds = MessageReader(), now_seconds
         self._transport.writelines(parts)
 
     def close(self) -> None:
@@ -102,7 +64,7 @@ class Connection(asyncio.Protocol):
         if self._reader is None:
             return
         is_whole = self._reader.feed(data)
-        if self._reader.has_head:
+        if self._reader.head:
             self.head_came.set()
         if is_whole:
             is_ok, self._reader = self._reader.is_ok, None

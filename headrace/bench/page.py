@@ -9,15 +9,13 @@ from headrace.bench.losses import losses
 from headrace.bench.targets import Speed, Target
 from loadtest.reports.account_table import ACCOUNT_FOOTNOTE, account_table
 from loadtest.reports.arm_order import arm_order
+from loadtest.reports.cells import UNKNOWN, markdown_table, number
 from loadtest.reports.json_report import SCHEMA, scenario_sha256, study_document
 from loadtest.reports.tables import (
     DETAIL_FOOTNOTE,
     FOOTNOTE,
-    UNKNOWN,
     bound_line,
     detail_table,
-    markdown_table,
-    number,
     point_table,
     point_title,
 )

@@ -3,15 +3,13 @@
 Those of our own are here, the rivals in `headrace.bench.peers_start`.
 """
 
-import asyncio
 import contextlib
-import json
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.bench.lanes import bootstrap
+from headrace.bench.extproc_generator import Generator, LoadError
+from headrace.bench.lanes import bootstrap, passed_by
 from headrace.bench.peers_figures import DIRECT, ENVOY, HEADRACE, Sample
 from headrace.bench.process_tree import tree_cpu_seconds, tree_peak_bytes
 from headrace.bench.router_process import start_router
@@ -44,14 +42,21 @@ class Arm:
     roots: tuple[int, ...] = ()
     envoy: EnvoyProcess | None = None
 
-    async def measure(self, *, body_bytes: int, concurrency: int, seconds: float) -> Sample:
+    async def measure(
+        self, generator: Generator, *, body_bytes: int, concurrency: int, seconds: float
+    ) -> Sample:
         """Load it for `seconds`.
 
         Raises:
             ArmError: When it ends, or the load does not come to its end.
         """
         before_seconds = self._cpu_seconds()
-        found = await _run_load(self.address, body_bytes, concurrency, seconds)
+        try:
+            found = await generator.load(
+                self.address, body_bytes=body_bytes, connections=concurrency, seconds=seconds
+            )
+        except LoadError as error:
+            raise ArmError(str(error)) from error
         used_seconds = self._cpu_seconds() - before_seconds
         requests = int(found["requests"])
         await self._require_all_asked()
@@ -83,10 +88,8 @@ class Arm:
 
     async def _require_all_asked(self) -> None:
         """Requests that pass by the router would make it look cheap."""
-        if self.envoy is not None:
-            stats = await self.envoy.stats(r"ext_proc\..*failure_mode_allowed$")
-            if passed := sum(stats.values()):
-                raise ArmError(f"{passed} requests passed by the router of {self.name}.")
+        if self.envoy is not None and (passed := await passed_by(self.envoy)):
+            raise ArmError(f"{passed} requests passed by the router of {self.name}.")
 
 
 def direct(addresses: Sequence[str]) -> Arm:
@@ -129,21 +132,3 @@ async def headrace(addresses: Sequence[str], folder: Path) -> AsyncIterator[Arm]
             )
     finally:
         await end(router.process, grace_seconds=_STOP_SECONDS)
-
-
-async def _run_load(
-    address: tuple[str, int], body_bytes: int, concurrency: int, seconds: float
-) -> dict[str, float]:
-    host, port = address
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "headrace.bench.extproc_load"),
-        *(host, str(port), str(body_bytes), str(concurrency), str(seconds)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    if process.returncode:
-        said = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise ArmError(f"the load did not come to its end: {said[0]}")
-    found: dict[str, float] = json.loads(output)
-    return found

@@ -1,9 +1,11 @@
 """The figures of `headrace bench peers`: medians over rounds. Pure."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from headrace.bench.extproc_figures import median, ratio
 
 SCHEMA = 1
 DIRECT, ENVOY, HEADRACE = "direct", "envoy", "headrace"
@@ -107,13 +109,13 @@ def _of(arm: str, rounds: Sequence[Mapping[str, Sample]]) -> Figures:
         requests_per_core_second=1 / cpu if cpu else None,
         failed_requests=sum(it.failed_requests for it in ours),
         cpu_seconds=cpu,
-        cpu_ratio=cpu / headrace_cpu if cpu is not None and headrace_cpu else None,
-        latency_p50_seconds=_median(it.latency_p50_seconds for it in ours),
-        latency_p99_seconds=_median(it.latency_p99_seconds for it in ours),
-        added_p50_seconds=_median(
+        cpu_ratio=ratio(cpu, headrace_cpu),
+        latency_p50_seconds=median(it.latency_p50_seconds for it in ours),
+        latency_p99_seconds=median(it.latency_p99_seconds for it in ours),
+        added_p50_seconds=median(
             _less(it.latency_p50_seconds, direct.latency_p50_seconds) for it, direct in pairs
         ),
-        added_p99_seconds=_median(
+        added_p99_seconds=median(
             _less(it.latency_p99_seconds, direct.latency_p99_seconds) for it, direct in pairs
         ),
         load_cpu_ratio=statistics.median(it.load_cpu_ratio for it in ours),
@@ -121,12 +123,7 @@ def _of(arm: str, rounds: Sequence[Mapping[str, Sample]]) -> Figures:
 
 
 def _cpu(arm: str, rounds: Sequence[Mapping[str, Sample]]) -> float | None:
-    return _median(it[arm].cpu_seconds for it in rounds if arm in it)
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+    return median(it[arm].cpu_seconds for it in rounds if arm in it)
 
 
 def _less(value: float | None, base: float | None) -> float | None:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from headrace.bench.outputs import machine_words
 from headrace.bench.peers_catalogue import NOT_MEASURED, Peer
 from headrace.bench.peers_figures import DIRECT, ENVOY, HEADRACE, Described
+from loadtest.reports.cells import UNKNOWN, markdown_table, number
 
 _HEAD = """# Beside other routers
 
@@ -41,10 +43,11 @@ _ABOUT = {
         "finds the few fields that it needs and hashes the prompt's blocks, without decoding it",
     ),
 }
+_ARM_COLUMNS = ("Arm", "Version", "What", "Policy", "Request body")
 _COLUMNS = (
-    "| Arm | Connections | Requests/s | CPU/request, us | Of Headrace's | Requests/s per core "
-    "| p50, ms | Added p50, ms | Added p99, ms | Failed | Load's CPU |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|\n"
+    *("Arm", "Connections", "Requests/s", "CPU/request, us", "CPU, of Headrace's"),
+    *("Requests/s per core", "p50, ms", "Added p50, ms", "Added p99, ms", "Failed"),
+    "Load generator's CPU, cores",
 )
 
 
@@ -52,55 +55,35 @@ def described(
     peers: Sequence[Peer], versions: Mapping[str, str | None], absent: Mapping[str, str]
 ) -> tuple[Described, ...]:
     """All arms, for a report; `absent` says why of those that were not measured to the end."""
-    own = [
+    about = dict(_ABOUT) | {it.name: (it.what, it.policy, it.body) for it in peers}
+    return tuple(
         Described(
             name=name,
             what=what,
             version=versions.get(name),
             policy=policy,
             body=body,
-            absent=None,
+            absent=absent.get(name),
         )
-        for name, (what, policy, body) in _ABOUT.items()
-    ]
-    others = [
-        Described(
-            name=it.name,
-            what=it.what,
-            version=versions.get(it.name),
-            policy=it.policy,
-            body=it.body,
-            absent=absent.get(it.name),
-        )
-        for it in peers
-    ]
-    return (*own, *others)
+        for name, (what, policy, body) in about.items()
+    )
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as markdown."""
-    machine = report["machine"]
     head = _HEAD.format(
-        machine=f"{machine['cores']} cores ({machine['processor']}), "
-        f"{machine['memory_bytes'] / 2**30:.0f} GiB, Python {machine['python']}",
+        machine=machine_words(report["machine"]),
         window_seconds=report["window_seconds"],
         rounds=report["rounds"],
     )
-    return (
-        "\n".join((head, _arms(report), *_cells(report), _memory(report), _absent(report))).rstrip(
-            "\n"
-        )
-        + "\n"
-    )
+    parts = (head, _arms(report), *_cells(report), _memory(report), _absent(report))
+    return "\n".join(parts).rstrip("\n") + "\n"
 
 
 def _arms(report: Mapping[str, Any]) -> str:
     keys = ("name", "version", "what", "policy", "body")
-    rows = "".join(f"| {' | '.join(it[key] or '-' for key in keys)} |\n" for it in report["arms"])
-    return (
-        "## The arms\n\n| Arm | Version | What | Policy | Request body |\n|---|---|---|---|---|\n"
-        f"{rows}"
-    )
+    rows = ([it[key] or UNKNOWN for key in keys] for it in report["arms"])
+    return f"## The arms\n\n{markdown_table(_ARM_COLUMNS, rows, texts=len(_ARM_COLUMNS))}\n"
 
 
 def _cells(report: Mapping[str, Any]) -> Iterator[str]:
@@ -108,37 +91,41 @@ def _cells(report: Mapping[str, Any]) -> Iterator[str]:
         return cell["replicas"], cell["body_bytes"]
 
     for (replicas, body_bytes), cells in groupby(report["cells"], key=place):
-        rows = "".join(row for cell in cells for row in _rows(cell))
-        yield f"## {replicas} replicas, {body_bytes} bytes\n\n{_COLUMNS}{rows}"
+        rows = [it for cell in cells for it in _rows(cell)]
+        yield (f"## {replicas} replicas, {body_bytes} bytes\n\n{markdown_table(_COLUMNS, rows)}\n")
 
 
-def _rows(cell: Mapping[str, Any]) -> Iterator[str]:
+def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for one in cell["figures"]:
-        values = (
-            one["arm"],
-            cell["concurrency"],
-            f"{one['requests_per_second']:.0f}",
-            number(one["cpu_seconds"], 1e6, 0),
-            number(one["cpu_ratio"], 1, 2),
-            number(one["requests_per_core_second"], 1, 0),
-            number(one["latency_p50_seconds"], 1e3, 2),
-            number(one["added_p50_seconds"], 1e3, 2),
-            number(one["added_p99_seconds"], 1e3, 2),
-            one["failed_requests"],
-            f"{one['load_cpu_ratio']:.2f}",
-        )
-        yield f"| {' | '.join(str(value) for value in values)} |\n"
+        arm, rate, cpu, ratio, per_core, *added, failed = row(one)
+        p50 = number(one["latency_p50_seconds"], scale=1e3)
+        load = f"{one['load_cpu_ratio']:.2f}"
+        yield (arm, str(cell["concurrency"]), rate, cpu, ratio, per_core, p50, *added, failed, load)
+
+
+def row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    """An arm's main figures as text."""
+    return (
+        one["arm"],
+        f"{one['requests_per_second']:.0f}",
+        number(one["cpu_seconds"], scale=1e6, digits=0),
+        number(one["cpu_ratio"]),
+        number(one["requests_per_core_second"], digits=0),
+        number(one["added_p50_seconds"], scale=1e3),
+        number(one["added_p99_seconds"], scale=1e3),
+        str(one["failed_requests"]),
+    )
 
 
 def _memory(report: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"| {it['replicas']} | {it['arm']} | {it['peak_bytes'] / 2**20:.0f} |\n"
+    rows = (
+        (str(it["replicas"]), it["arm"], f"{it['peak_bytes'] / 2**20:.0f}")
         for it in report["memory"]
     )
     return (
         "## Peak memory\n\nOver all cells of a fleet, the processes of an arm added up. Trees of "
         "prompts grow with the requests\nthat a rival took.\n\n"
-        f"| Replicas | Arm | MiB |\n|---|---|---|\n{rows}"
+        f"{markdown_table(('Replicas', 'Arm', 'MiB'), rows, texts=2)}\n"
     )
 
 
@@ -152,8 +139,3 @@ def _item(text: str) -> str:
     """More lines, such as the end of a log, as code below the first."""
     first, *rest = text.splitlines()
     return "\n".join((first, *([""] if rest else []), *(f"      {line}" for line in rest)))
-
-
-def number(value: float | None, scale: float, digits: int) -> str:
-    """A figure in another unit; a dash when there is none."""
-    return "-" if value is None else f"{value * scale:.{digits}f}"

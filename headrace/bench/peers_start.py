@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +15,7 @@ from headrace.bench.extproc_load import MODEL
 from headrace.bench.peers_arms import Arm
 from headrace.bench.peers_catalogue import Peer, Place
 from headrace.bench.process_tree import members
-from headrace.child_process import end, spawn_ready
+from headrace.child_process import end, free_port, spawn_ready
 
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 5.0
@@ -43,8 +42,8 @@ async def rival(
     place = Place(
         addresses=addresses,
         model=MODEL,
-        port=_free_port(),
-        metrics_port=_free_port(),
+        port=free_port(),
+        metrics_port=free_port(),
         config_path=str(home / "config.yaml"),
     )
     if wanted.config is not None:
@@ -98,10 +97,3 @@ def _has_all(text: str, count: int) -> bool:
         return True
     told = document.get("healthy_workers") if isinstance(document, dict) else None
     return told is None or told == count
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

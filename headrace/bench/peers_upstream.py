@@ -12,14 +12,11 @@ import uvloop
 
 from headrace.bench.extproc_load import MODEL
 from headrace.bench.extproc_upstream import Upstream, serve
+from headrace.bench.http_messages import answer
 
 
 def _answer(document: dict[str, Any]) -> bytes:
-    body = json.dumps(document).encode()
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        % len(body)
-    ) + body
+    return answer(json.dumps(document).encode())
 
 
 _COMPLETION = _answer(
@@ -62,7 +59,7 @@ _DOCUMENTS = {b"/v1/models": _MODELS, b"/health": _HEALTH, b"/version": _VERSION
 class _Replica(Upstream):
     """One connection."""
 
-    def answer(self) -> None:
+    def answer(self, _head: bytes) -> None:
         self.transport.write(_COMPLETION)
 
     def document(self, head: bytes) -> bytes:

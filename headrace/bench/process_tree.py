@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from headrace.bench.processes import peak_bytes
+from headrace.processes import peak_bytes
 
 _PROC = Path("/proc")
 # Fields of /proc/PID/stat behind the name, which may hold blanks: parent; own user and system time,

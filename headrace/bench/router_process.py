@@ -55,7 +55,7 @@ async def start_router(
     addresses: Sequence[str],
     *,
     scrape_seconds: float,
-    arguments: Sequence[str] = (),
+    workers: int = 1,
     settings: Mapping[str, Any] | None = None,
 ) -> RouterProcess:
     """Start it with its files in `folder`, and return when it is ready.
@@ -64,7 +64,7 @@ async def start_router(
         folder: There already; its socket, configuration and log lie in it.
         addresses: The replicas.
         scrape_seconds: Interval of telemetry.
-        arguments: More arguments of `headrace serve`.
+        workers: Its processes.
         settings: More sections of its configuration.
 
     Raises:
@@ -80,7 +80,8 @@ async def start_router(
         Path(sys.executable),
         [
             *("-P", "-m", "headrace.main", "serve", "--config", str(config_path)),
-            *("--ready-file", str(ready_path), "--no-capper", *arguments),
+            *("--ready-file", str(ready_path), "--no-capper"),
+            *("--workers", str(workers)),
         ],
         log_path=folder / "router.log",
         is_ready=is_ready,

@@ -7,11 +7,7 @@ router does, and its CPU is what the operating system counts for it.
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +16,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from headrace.bench.extproc_figures import median
+from headrace.bench.outputs import (
+    machine,
+    require_folders,
+    require_linux,
+    write,
+    write_report,
+)
 from headrace.bench.scrape_arms import Arm, Figures, Skipped, measured
-from headrace.bench.scrape_page import page
+from headrace.bench.scrape_page import COLUMNS, WORDS, page, row
 from headrace.child_process import ChildStartError
-from headrace.config_errors import BadInputError
 
 SCHEMA = 1
 _FULL = (
@@ -40,11 +43,8 @@ _SHORT = (
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the JSON and the page that were asked for."""
-    if sys.platform != "linux":
-        raise BadInputError("bench scrape: needs Linux, for CPU times from /proc.")
-    for path in (args.report, args.out):
-        if path is not None and not path.parent.is_dir():
-            raise BadInputError(f"{path}: there is no such folder.")
+    require_linux(args)
+    require_folders(args)
     console = Console()
     try:
         report = asyncio.run(measure(_SHORT if args.quick else _FULL, console))
@@ -52,12 +52,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(str(error), markup=False, soft_wrap=True)
         return 1
     _print(console, report)
-    if args.report is not None:
-        args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        console.print(f"written: {args.report}", markup=False, soft_wrap=True)
-    if args.out is not None:
-        args.out.write_text(page(report), encoding="utf-8")
-        console.print(f"written: {args.out}", markup=False, soft_wrap=True)
+    write_report(console, args.report, report)
+    write(console, args.out, page(report))
     return 0
 
 
@@ -79,12 +75,7 @@ async def measure(arms: Sequence[Arm], console: Console) -> dict[str, Any]:
             figures.append(_summary(arm, found))
     return {
         "schema": SCHEMA,
-        "machine": {
-            "cores": os.cpu_count() or 1,
-            "processor": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        },
+        "machine": machine(),
         "arms": figures,
         "skipped": skipped,
     }
@@ -92,7 +83,6 @@ async def measure(arms: Sequence[Arm], console: Console) -> dict[str, Any]:
 
 def _summary(arm: Arm, found: Sequence[Figures]) -> dict[str, Any]:
     """Medians over windows; of what is to be known, the worst."""
-    prometheus = [one.prometheus_cores for one in found if one.prometheus_cores is not None]
     last = found[-1]
     return {
         "arm": arm.name,
@@ -102,7 +92,7 @@ def _summary(arm: Arm, found: Sequence[Figures]) -> dict[str, Any]:
         "windows": len(found),
         "window_seconds": arm.window_seconds,
         "poller_cores": statistics.median(one.poller_cores for one in found),
-        "prometheus_cores": statistics.median(prometheus) if prometheus else None,
+        "prometheus_cores": median(one.prometheus_cores for one in found),
         "snapshots_per_second": statistics.median(one.snapshots_per_second for one in found),
         "pages_per_second": statistics.median(one.pages_per_second for one in found),
         "page_bytes_per_second": statistics.median(one.page_bytes_per_second for one in found),
@@ -115,19 +105,12 @@ def _summary(arm: Arm, found: Sequence[Figures]) -> dict[str, Any]:
 
 def _print(console: Console, report: dict[str, Any]) -> None:
     table = Table(title="the poller's process")
-    for name in ("arm", "cores", "snapshots/s", "pages/s", "MB/s", "read", "known", "MB held"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
-    for one in report["arms"]:
-        table.add_row(
-            one["arm"],
-            f"{one['poller_cores']:.3f}",
-            f"{one['snapshots_per_second']:.2f}",
-            f"{one['pages_per_second']:.0f}",
-            f"{one['page_bytes_per_second'] / 1e6:.1f}",
-            f"{one['read_bytes_ratio']:.1%}",
-            f"{one['known_ratio']:.1%}",
-            f"{one['resident_bytes'] / 1e6:.0f}",
-        )
+    names, *figures = zip(COLUMNS, *map(row, report["arms"]), strict=True)
+    for name in names:
+        table.add_column(name, justify="left" if name in COLUMNS else "right")
+    for line in figures:
+        table.add_row(*line)
     console.print(table)
+    console.print(WORDS)
     for one in report["skipped"]:
         console.print(f"skipped: {one['arm']}: {one['reason']}", markup=False, soft_wrap=True)

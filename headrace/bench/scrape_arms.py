@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from headrace.bench.processes import cpu_seconds, resident_bytes
+from headrace.bench.children import child, upstream
 from headrace.bench.scrape_pages import board_uuids
 from headrace.bench.scrape_poller import Plan, Told
 from headrace.child_process import ChildStartError
+from headrace.processes import cpu_seconds, resident_bytes
 from headrace.prometheus_process import PrometheusProcess, prometheus_binary
 from telemetry.exposition import FamilyReader
 from telemetry.families import FAMILIES
@@ -22,7 +22,6 @@ _WARM_ROUNDS = 3
 _MIN_KNOWN_RATIO = 0.99
 _KNOWN_WITHIN_SECONDS = 120.0
 _LINE_SECONDS = 60.0
-_LINE_BYTES = 2**20
 _SPARE_SECONDS = 10.0  # of a reading's age on the way through Prometheus
 
 
@@ -82,11 +81,6 @@ class Skipped:
     reason: str
 
 
-class _Targets(msgspec.Struct, frozen=True):
-    replicas: tuple[str, ...]
-    exporters: tuple[str, ...]
-
-
 class _Served(msgspec.Struct, frozen=True):
     connections: int
     pages: int
@@ -102,37 +96,35 @@ async def measured(arm: Arm, folder: Path) -> list[Figures] | Skipped:
     if arm.prometheus_interval_seconds is not None and prometheus_binary() is None:
         return Skipped("no prometheus on PATH")
     async with contextlib.AsyncExitStack() as stack:
-        pages = await stack.enter_async_context(_child("scrape_pages", str(arm.replicas)))
-        targets = msgspec.json.decode(await _line(pages), type=_Targets)
-        prometheus = await _prometheus(arm, targets, folder, stack)
+        addresses = await stack.enter_async_context(upstream("scrape_pages", arm.replicas))
+        replicas, exporters = addresses[: arm.replicas], addresses[arm.replicas :]
+        jobs = {"vllm": replicas, "dcgm": exporters}
+        prometheus = await _prometheus(arm, jobs, folder, stack)
         plan = Plan(
-            replicas=targets.replicas,
+            replicas=tuple(replicas),
             boards=board_uuids(arm.replicas),
-            exporters=() if prometheus else targets.exporters,
+            exporters=() if prometheus else tuple(exporters),
             prometheus_url=prometheus.url if prometheus else None,
             interval_seconds=arm.interval_seconds,
             fresh_seconds=_SPARE_SECONDS + (arm.prometheus_interval_seconds or 0.0),
         )
-        poller = await stack.enter_async_context(_child("scrape_poller"))
+        poller = await stack.enter_async_context(child("scrape_poller"))
         assert poller.stdin is not None
         poller.stdin.write(msgspec.json.encode(plan) + b"\n")
         await poller.stdin.drain()
         await _until_known(poller)
         prometheus_pid = prometheus.pid if prometheus else None
-        return [
-            await _window(arm, poller, targets.replicas[0], prometheus_pid)
-            for _ in range(arm.windows)
-        ]
+        return [await _window(arm, poller, replicas[0], prometheus_pid) for _ in range(arm.windows)]
 
 
 async def _prometheus(
-    arm: Arm, targets: _Targets, folder: Path, stack: contextlib.AsyncExitStack
+    arm: Arm, jobs: Mapping[str, Sequence[str]], folder: Path, stack: contextlib.AsyncExitStack
 ) -> PrometheusProcess | None:
     if arm.prometheus_interval_seconds is None:
         return None
     # Series that nobody asks for are dropped: its storage is not what is measured.
     prometheus = PrometheusProcess(
-        {"vllm": targets.replicas, "dcgm": targets.exporters},
+        jobs,
         folder=folder / "prometheus",
         interval_seconds=arm.prometheus_interval_seconds,
         kept_names="|".join(family.selector for family in FAMILIES),
@@ -184,23 +176,6 @@ async def _window(
         known_ratio=known_ratio,
         resident_bytes=resident_bytes(poller.pid),
     )
-
-
-@contextlib.asynccontextmanager
-async def _child(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python process of this folder that speaks in lines; ended with the context."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", f"headrace.bench.{module}", *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
 
 
 async def _line(process: asyncio.subprocess.Process) -> bytes:

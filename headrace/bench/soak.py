@@ -6,9 +6,8 @@ some seconds, bodies are of mixed sizes, some clients hang up. Everything is on 
 
 import argparse
 import asyncio
-import json
-import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.bench.open_load import Counts
+from headrace.bench.outputs import require_folders, require_linux, write, write_report
 from headrace.bench.soak_figures import Reading
-from headrace.bench.soak_page import page, shown
+from headrace.bench.soak_page import CHECK_COLUMNS, page, shown
 from headrace.bench.soak_run import Plan, soak
 from headrace.child_process import ChildStartError
 from headrace.config_errors import BadInputError
 
-QUICK_SECONDS = 60.0
 _QUICK = Plan(
-    duration_seconds=QUICK_SECONDS,
+    duration_seconds=60.0,
     replicas=8,
     reading_seconds=2.0,
     held_streams=200,
@@ -34,10 +33,9 @@ _QUICK = Plan(
 
 def run(args: argparse.Namespace) -> int:
     """Soak, print the verdicts, write the JSON and the page that were asked for."""
+    require_linux(args)
+    require_folders(args)
     plan = _plan(args)
-    for path in (args.report, args.out):
-        if path is not None and not path.parent.is_dir():
-            raise BadInputError(f"{path}: there is no such folder.")
     console = Console()
 
     def tell(reading: Reading, counts: Counts) -> None:
@@ -57,28 +55,19 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"soak: {error}", markup=False, soft_wrap=True)
         return 1
     _print(console, report)
-    for path, text in (
-        (args.report, json.dumps(report, indent=2) + "\n"),
-        (args.out, page(report)),
-    ):
-        if path is not None:
-            path.write_text(text, encoding="utf-8")
-            console.print(f"written: {path}", markup=False, soft_wrap=True)
+    write_report(console, args.report, report)
+    write(console, args.out, page(report))
     return 0 if all(check["is_met"] for check in report["checks"]) else 1
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    if sys.platform != "linux":
-        raise BadInputError("bench soak: needs Linux, for memory and CPU times from /proc.")
     base = _QUICK if args.quick else Plan()
-    plan = Plan(
+    plan = replace(
+        base,
         duration_seconds=args.duration_seconds or base.duration_seconds,
         replicas=args.replicas or base.replicas,
         workers=args.workers,
         requests_per_second=args.rate or base.requests_per_second,
-        reading_seconds=base.reading_seconds,
-        held_streams=base.held_streams,
-        settle_seconds=base.settle_seconds,
     )
     if plan.duration_seconds < 3 * plan.reading_seconds:
         raise BadInputError(
@@ -90,8 +79,8 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _print(console: Console, report: dict[str, Any]) -> None:
     table = Table(title="soak")
-    for name in ("check", "measured", "at most", "verdict"):
-        table.add_column(name, justify="left" if name in {"check", "verdict"} else "right")
+    for name in CHECK_COLUMNS:
+        table.add_column(name)
     for check in report["checks"]:
         table.add_row(*shown(check))
     console.print(table)

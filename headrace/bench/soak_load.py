@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 
-from headrace.bench.extproc_load import NUMBER, request_parts
+from headrace.bench.extproc_load import numbered, request_parts
 from headrace.bench.open_load import Connection, OpenLoad, Parts
 from headrace.bench.soak_upstream import HOLD
 
@@ -38,11 +38,7 @@ def _mixed(draws: random.Random, numbers: Iterator[int]) -> Iterator[Parts]:
     sizes, shares = list(BODY_BYTES), list(BODY_BYTES.values())
     while True:
         [size] = draws.choices(sizes, shares)
-        yield _numbered(parts[size], next(numbers))
-
-
-def _numbered(parts: tuple[bytes, bytes], number: int) -> Parts:
-    return (parts[0], b"%0*d" % (len(NUMBER), number), parts[1])
+        yield numbered(parts[size], next(numbers))
 
 
 async def hold_streams(
@@ -60,7 +56,7 @@ async def hold_streams(
         for start in range(0, count, _AT_ONCE):
             now = range(start, min(start + _AT_ONCE, count))
             held += await asyncio.gather(
-                *(_hold(address, _numbered(parts, next(numbers))) for _ in now)
+                *(_hold(address, numbered(parts, next(numbers))) for _ in now)
             )
     return held
 

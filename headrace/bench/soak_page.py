@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from loadtest.reports.cells import markdown_table
+
 _PAGE = """# A router under an hour of load
 
 Written by `headrace bench soak`; edit nothing here.
@@ -13,9 +15,8 @@ of a hundred hang up. The first {warm_up_seconds:g} s are not judged. Memory is 
 all processes of the router. {held_streams} idle streams are opened through each Envoy of another, fresh
 router, where no memory freed by a load hides what they cost.
 
-| Check | Measured | At most | Verdict |
-|---|---|---|---|
 {checks}
+
 | Figure | |
 |---|---|
 | Requests answered | {answered} |
@@ -26,6 +27,7 @@ router, where no memory freed by a load hides what they cost.
 | Prompt blocks remembered for affinity, part of that memory | {blocks}, {blocks_growth:+d} over the judged part |
 | CPU, telemetry included | {cores:.3f} cores, {cpu_ms:.2f} ms per request |
 """  # noqa: E501 - rows of a table
+CHECK_COLUMNS = ("Check", "Measured", "At most", "Verdict")
 _MEBIBYTE = 2**20
 _BIG_BYTES = 10_000_000
 
@@ -41,7 +43,9 @@ def page(report: dict[str, Any]) -> str:
         duration_seconds=inputs["duration_seconds"],
         warm_up_seconds=inputs["warm_up_seconds"],
         held_streams=inputs["held_streams"],
-        checks="".join(f"| {' | '.join(shown(check))} |\n" for check in report["checks"]),
+        checks=markdown_table(
+            CHECK_COLUMNS, map(shown, report["checks"]), texts=len(CHECK_COLUMNS)
+        ),
         answered=figures["answered_requests"],
         hung_up=figures["hung_up_requests"],
         streams_mean=figures["streams_open_mean"],

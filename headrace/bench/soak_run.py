@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from headrace.bench import lanes
+from headrace.bench.children import upstream
 from headrace.bench.open_load import Connection, Counts, OpenLoad
-from headrace.bench.processes import cpu_seconds, peak_bytes, resident_bytes
 from headrace.bench.router_process import RouterProcess, start_router
 from headrace.bench.soak_figures import Ending, Held, Reading, document
 from headrace.bench.soak_load import hold_streams, mixed_load
 from headrace.child_process import end
 from headrace.envoy_plan import EnvoyBodyMode
 from headrace.envoy_process import EnvoyOptions, EnvoyProcess
+from headrace.processes import cpu_seconds, peak_bytes, resident_bytes
 
-_UPSTREAM = "headrace.bench.soak_upstream"
-_FAILED_OPEN = r"ext_proc\..*failure_mode_allowed$"
 _STOP_SECONDS = 5.0
 # What only the first streams cost is not what a stream costs.
 _FIRST_STREAMS = 50
@@ -102,12 +101,12 @@ async def soak(plan: Plan, folder: Path, tell: Callable[[Reading, Counts], None]
 async def _running(plan: Plan, folder: Path) -> AsyncIterator[Stack]:
     folder.mkdir()
     async with contextlib.AsyncExitStack() as stack:
-        addresses = await stack.enter_async_context(lanes.upstream(_UPSTREAM, plan.replicas))
+        addresses = await stack.enter_async_context(upstream("soak_upstream", plan.replicas))
         router = await start_router(
             folder,
             addresses,
             scrape_seconds=plan.scrape_seconds,
-            arguments=() if plan.workers == 1 else ("--workers", str(plan.workers)),
+            workers=plan.workers,
             settings=plan.serve_settings,
         )
         stack.push_async_callback(end, router.process, grace_seconds=_STOP_SECONDS)
@@ -155,7 +154,6 @@ async def _ending(stack: Stack, loads: list[OpenLoad], plan: Plan) -> Ending:
         load.close()
     await asyncio.sleep(plan.settle_seconds)
     metrics = await stack.router.metrics()
-    stats = [await envoy.stats(_FAILED_OPEN) for envoy in stack.envoys.values()]
     counts = _sum(loads)
     return Ending(
         resident_bytes=stack.resident_bytes(),
@@ -163,7 +161,7 @@ async def _ending(stack: Stack, loads: list[OpenLoad], plan: Plan) -> Ending:
         peak_bytes=sum(peak_bytes(pid) for pid in stack.pids),
         streams_open=int(metrics["headrace_router_streams_open"]),
         requests_in_flight=int(metrics["headrace_router_requests_in_flight"]),
-        went_around=sum(sum(it.values()) for it in stats),
+        went_around=sum([await lanes.passed_by(envoy) for envoy in stack.envoys.values()]),
         failed_requests=counts.failed + counts.open,
         hung_up_requests=counts.hung_up,
         answered_requests=counts.answered,

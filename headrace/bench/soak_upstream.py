@@ -11,7 +11,7 @@ from functools import partial
 
 import uvloop
 
-from headrace.bench.extproc_upstream import Upstream, serve
+from headrace.bench.extproc_upstream import Upstream, serve, vllm_metrics
 
 HOLD = b"x-bench-hold"
 """A request with this header gets the head of an answer and nothing more."""
@@ -24,10 +24,6 @@ _EVENT = b'data: {"object":"chat.completion.chunk","choices":[{"delta":{"content
 _CHUNK = b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT)
 _LAST_CHUNK = b"0\r\n\r\n"
 _TOKENS_PER_CHUNK = 16
-_METRICS_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: %d\r\n\r\n"
-)
-_LABELS = b'model_name="llama",engine="0"'
 
 
 class _Replica:
@@ -39,16 +35,6 @@ class _Replica:
         self.running = 0
         self.tokens_total = 0
 
-    def metrics(self) -> bytes:
-        values = (
-            (b"num_requests_running", self.running),
-            (b"num_requests_waiting", 0),
-            (b"kv_cache_usage_perc", 0),
-            (b"generation_tokens_total", self.tokens_total),
-        )
-        body = b"".join(b"vllm:%s{%s} %d\n" % (name, _LABELS, value) for name, value in values)
-        return _METRICS_HEAD % len(body) + body
-
 
 class _Streaming(Upstream):
     """One connection of one replica."""
@@ -57,22 +43,19 @@ class _Streaming(Upstream):
         super().__init__()
         self._replica, self._draws = replica, draws
         self._missing_chunks = 0
-        self._is_held = self._is_running = False
+        self._is_running = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, head: bytes) -> None:
-        self._is_held = HOLD in head.lower()
-
-    def answer(self) -> None:
+    def answer(self, head: bytes) -> None:
         self._is_running = True
         self._replica.running += 1
         self._missing_chunks = self._draws.randint(*CHUNKS)
         self.transport.write(_HEAD)
-        if not self._is_held:
+        if HOLD not in head.lower():
             self._wait()
 
     def metrics(self) -> bytes:
-        return self._replica.metrics()
+        return vllm_metrics(running=self._replica.running, tokens_total=self._replica.tokens_total)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._timer is not None:

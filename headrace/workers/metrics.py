@@ -2,39 +2,35 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from headrace.workers.crew import Crew
+from headrace.processes import resident_bytes
 from headrace.workers.families import merged
 from headrace.workers.supervised import Supervised
 
 _PREFIX = "headrace_worker_"
-_KILOBYTE = 1024
 
 
 class MergedRegistry(CollectorRegistry):
     """The parent's metrics, and in their places those that its workers told last.
 
     Attributes:
-        crew: The workers; None before there are any.
         counted: Samples of the families that only sums over workers tell, by family and label
             values.
     """
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, workers: Sequence[Supervised]) -> None:
+        """Begin empty, with what these tell."""
         super().__init__()
-        self.crew: Crew | None = None
+        self._workers = workers
         self.counted: Callable[[], Mapping[str, Mapping[str, float]]] = dict
 
     def collect(self) -> Iterator[Metric]:
         """All families, under the names that one process gives them."""
-        workers = () if self.crew is None else self.crew.workers
-        pages = [page for worker in workers for page in worker.tally.families()]
+        pages = [page for worker in self._workers for page in worker.tally.families()]
         counted = self.counted()
         for metric in merged(super().collect(), pages):
             if metric.name in counted:
@@ -68,19 +64,9 @@ class WorkersCollector(Collector):
         )
         for worker in self._workers:
             label = [str(worker.index)]
-            up.add_metric(label, float(worker.ready))
+            up.add_metric(label, float(worker.standing.ready))
             restarts.add_metric(label, worker.restarts_total)
-            resident = None if worker.pid is None else _resident_bytes(worker.pid)
-            if resident is not None:
-                memory.add_metric(label, resident)
+            if worker.pid is not None:
+                with suppress(OSError, StopIteration):  # not Linux, or the process is gone
+                    memory.add_metric(label, resident_bytes(worker.pid))
         yield from (up, restarts, memory)
-
-
-def _resident_bytes(pid: int) -> float | None:
-    """None where the kernel does not tell, or the process is gone."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-            name, _, rest = line.partition(":")
-            if name == "VmRSS":
-                return float(rest.split()[0]) * _KILOBYTE
-    return None

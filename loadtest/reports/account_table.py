@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from loadtest.reports.tables import UNKNOWN, number
+from loadtest.reports.cells import UNKNOWN, number
 from loadtest.simulator.accounts import RunAccounts
 from loadtest.simulator.caps import CapAccount
 from loadtest.simulator.tally import RunResult

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from loadtest.reports.cells import UNKNOWN, markdown_table, number
 from loadtest.reports.json_report import inputs
-from loadtest.reports.tables import UNKNOWN, markdown_table, number
 from loadtest.simulator.accounts import RunAccounts
 from loadtest.simulator.arms import arm_plan
 from loadtest.simulator.caps import CapAccount

@@ -1,13 +1,12 @@
 """Tables of a study, as rows of text for a terminal or a page."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TypeAlias
 
+from loadtest.reports.cells import UNKNOWN, number
 from loadtest.simulator.scenario import Scenario
 from loadtest.statistics import Interval
 from loadtest.study.summary import TARGET_ATTAINMENT_RATIO, ArmSummary, PointSummary
-
-UNKNOWN = "-"
 
 Column: TypeAlias = tuple[str, Callable[[ArmSummary], str]]
 
@@ -95,21 +94,6 @@ def point_title(scenario: Scenario, point: PointSummary) -> str:
         f"{scenario.name}, {point.point.label}{speed} "
         f"({point.offered_requests_per_second:.1f}/s in the slices played)"
     )
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    """A table whose first `texts` columns are text and whose other columns are numbers."""
-    lines = [
-        [name.replace("\n", " ") for name in header],
-        ["---"] * texts + ["---:"] * (len(header) - texts),
-        *rows,
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def number(value: float | None, *, scale: float = 1.0, digits: int = 2) -> str:
-    """A number in a cell."""
-    return UNKNOWN if value is None else f"{value * scale:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadtest.reports.tables import UNKNOWN, markdown_table, number
+from loadtest.reports.cells import UNKNOWN, markdown_table, number
 from loadtest.statistics import Interval
 from loadtest.study.summary import StudySummary
 from loadtest.study.worker_pairs import (

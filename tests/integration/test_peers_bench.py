@@ -12,7 +12,9 @@ import zipfile
 import pytest
 from rich.console import Console
 
-from headrace.bench.lanes import bootstrap, upstream
+from headrace.bench.children import upstream
+from headrace.bench.extproc_generator import Generator
+from headrace.bench.lanes import bootstrap
 from headrace.bench.peers_catalogue import Peer
 from headrace.bench.peers_figures import OWN
 from headrace.bench.peers_install import (
@@ -140,12 +142,12 @@ def lives(pid):
 async def test_nothing_of_a_rival_is_left(folder, tmp_path):
     logs = tmp_path / "logs"
     logs.mkdir()
-    async with upstream("headrace.bench.peers_upstream", 2) as addresses:
+    async with upstream("peers_upstream", 2) as addresses, Generator.running() as generator:
         path = folder / ENVOY.name / "bin" / ENVOY.command
         async with rival(ENVOY, path, addresses, logs) as arm:
             family = members(arm.roots)
             assert len(family) == 2  # shell and Envoy
-            sample = await arm.measure(body_bytes=512, concurrency=2, seconds=0.3)
+            sample = await arm.measure(generator, body_bytes=512, concurrency=2, seconds=0.3)
             assert sample.cpu_seconds > 0
     async with asyncio.timeout(5):
         while any(map(lives, family)):

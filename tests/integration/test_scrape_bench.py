@@ -54,7 +54,7 @@ def test_the_page_shows_what_was_measured_and_what_was_skipped():
         "known_ratio": 1.0,
         "resident_bytes": 46_000_000,
     }
-    machine = {"cores": 2, "processor": "p", "python": "3.11", "system": "Linux"}
+    machine = {"cores": 2, "memory_bytes": 2**34, "processor": "p", "python": "3.11"}
     skipped = [{"arm": "other arm", "reason": "no prometheus on PATH"}]
     text = page({"machine": machine, "arms": [arm], "skipped": skipped})
     assert (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bench.open_load import AnswerReader
+from headrace.bench.http_messages import MessageReader
 from headrace.bench.soak_figures import (
     Ending,
     Held,
@@ -159,7 +159,7 @@ REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"
 @given(data=st.data())
 def test_an_answer_is_whole_at_its_last_byte_however_it_is_cut(answer, is_ok, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, len(answer) - 1), max_size=8)))
-    reader = AnswerReader()
+    reader = MessageReader()
     pieces = [
         answer[start:end] for start, end in zip([0, *cuts], [*cuts, len(answer)], strict=True)
     ]
