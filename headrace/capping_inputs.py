@@ -15,6 +15,7 @@ from fleet.topology import Fleet
 from router.admission.demand import WaitingDemand
 from router.decide.backend_mixes import backend_mixes
 from router.decide.picker import Picker
+from telemetry.prometheus_settings import PrometheusSettings
 
 if TYPE_CHECKING:
     from capper.observe.observer import PrometheusObserver
@@ -29,6 +30,15 @@ class PrometheusAccess:
     headers: Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
     host_ratio: float = 1.0
+
+    def settings(self) -> PrometheusSettings:
+        """Of a client; without a URL it is for configurations that name their own."""
+        return PrometheusSettings(
+            url=self.url or "",
+            timeout_seconds=self.timeout_seconds,
+            headers=self.headers,
+            ca_file=self.ca_file,
+        )
 
 
 class ChosenObserver:

@@ -27,20 +27,13 @@ class AskedSupply:
         # Its clients take a second to import, which only those who use them should wait for.
         from capper.observe.askers import Askers  # noqa: PLC0415 - see above
         from capper.observe.question import UnusableError  # noqa: PLC0415 - see above
-        from telemetry.promql import PrometheusSettings  # noqa: PLC0415 - see above
 
         queries = None if spec.placement is None else spec.placement.queries
         url = (queries and queries.prometheus_address) or self._access.url
         if url is None:
             return None
         if self._askers is None:
-            settings = PrometheusSettings(
-                url=self._access.url or "",
-                timeout_seconds=self._access.timeout_seconds,
-                headers=self._access.headers,
-                ca_file=self._access.ca_file,
-            )
-            self._askers = Askers(settings, self._clock)
+            self._askers = Askers(self._access.settings(), self._clock)
         text = (queries and queries.supply_celsius) or _RECORDED
         try:
             measured = await self._askers.measure(url.rstrip("/"), text)

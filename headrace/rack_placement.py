@@ -29,18 +29,11 @@ def racks_factory(
     # should wait for.
     from capper.racks.keeper import LoopView, RackKeeper  # noqa: PLC0415 - see above
     from capper.racks.metrics import RackMetrics  # noqa: PLC0415 - see above
-    from telemetry.promql import PrometheusSettings  # noqa: PLC0415 - see above
 
     metrics = RackMetrics(registry)
-    settings = PrometheusSettings(
-        url=access.url or "",
-        timeout_seconds=access.timeout_seconds,
-        headers=access.headers,
-        ca_file=access.ca_file,
-    )
 
     def make(client: "ApiClient", loop: CappingLoop) -> "RackKeeper":
         view = LoopView(entries=loop.entries, reports=lambda: loop.reports)
-        return RackKeeper(client, view, clock=clock, prometheus=settings, metrics=metrics)
+        return RackKeeper(client, view, clock=clock, prometheus=access.settings(), metrics=metrics)
 
     return make

@@ -2,6 +2,6 @@
 
 Pure modules (no I/O, no clock): `reading`, `kinds`, `families`, `exposition`, `fleet_index`,
 `attribution`, `queries`, `query_answers`, `series`, `counters`, `assembly`. The shell:
-`system_clock`, `slices`, `scrape`, `promql`, `promql_range`, `prometheus_source`, `poller`,
-`instruments`. Nothing here decides anything about requests or caps.
+`system_clock`, `slices`, `bounded_body`, `scrape`, `promql`, `promql_range`, `prometheus_source`,
+`poller`, `instruments`. Nothing here decides anything about requests or caps.
 """

@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 
+from telemetry.bounded_body import bounded_body
 from telemetry.served_models import ModelsError, ServedModels, read_models
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -33,7 +34,9 @@ class ModelsEndpoint:
         async with self._slots:
             try:
                 async with self._session.get(url, allow_redirects=False) as answer:
-                    status, body = answer.status, await _bounded(answer)
+                    status = answer.status
+                    # What is cut off there is no list of models any more.
+                    body = await bounded_body(answer, max_bytes=_MAX_BODY_BYTES)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 reason = str(error) or type(error).__name__
                 raise ModelsError(f"/v1/models of {address} does not answer: {reason}.") from error
@@ -46,11 +49,3 @@ class ModelsEndpoint:
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    """The body up to a limit; what is cut off there is no list of models any more."""
-    body = b""
-    while len(body) < _MAX_BODY_BYTES and (more := await answer.content.readany()):
-        body += more
-    return body

@@ -9,7 +9,7 @@ in one go, in a thread that keeps the event loop waiting for the interpreter's l
 import asyncio
 import errno
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -18,23 +18,16 @@ import aiohttp
 import msgspec
 
 from fleet.clock import Clock
+from telemetry.bounded_body import bounded_body
 from telemetry.prometheus_settings import PrometheusSettings
-from telemetry.query_answers import (
-    Answer,
-    Entry,
-    QueryError,
-    RangeRow,
-    malformed,
-    status_reason,
-)
-from telemetry.reading import FailureReason
+from telemetry.query_answers import Answer, Entry, QueryError, malformed
+from telemetry.reading import FailureReason, status_reason
 
 if TYPE_CHECKING:
     from telemetry.promql_range import RangeQuerier
 
-__all__ = ["Answer", "PrometheusQuerier", "PrometheusSettings", "QueryError", "RangeRow"]
+__all__ = ["PrometheusQuerier", "PrometheusSettings", "QueryError"]
 
-_CHUNK_BYTES = 65536
 _HEADERS = {"Accept-Encoding": "identity"}  # unpacking would cost more than the network does
 
 
@@ -95,30 +88,14 @@ class PrometheusQuerier:
             await self._cache.set(key, cached, ttl=self._settings.cache_seconds)
             return answer
 
-    async def ask_range(
-        self,
-        promql: str,
-        *,
-        start_epoch_seconds: float,
-        end_epoch_seconds: float,
-        step_seconds: float,
-    ) -> Sequence[RangeRow]:
-        """The series of `promql` from start to end, both included; never a cached answer.
-
-        Raises:
-            QueryError: Prometheus could not be reached, refused, or gave no series.
-        """
+    def ranges(self) -> "RangeQuerier":
+        """Whom to ask for histories of the same Prometheus; its answers are never cached."""
         if self._ranges is None:
             # Megabytes of libraries, and threads, that only those who read histories need.
             from telemetry.promql_range import RangeQuerier  # noqa: PLC0415 - see above
 
             self._ranges = RangeQuerier(self._settings, self._clock)
-        return await self._ranges.ask(
-            promql,
-            start_epoch_seconds=start_epoch_seconds,
-            end_epoch_seconds=end_epoch_seconds,
-            step_seconds=step_seconds,
-        )
+        return self._ranges
 
     def age_seconds(self, answer: Answer) -> float:
         """How long ago `answer` was asked for; never negative."""
@@ -144,16 +121,10 @@ class PrometheusQuerier:
     async def _get(self, parameters: Mapping[str, str]) -> bytes:
         url = f"{self._settings.url.rstrip('/')}/api/v1/query"
         async with self._connections().get(url, params=parameters) as response:
-            chunks: list[bytes] = []
-            room_bytes = self._settings.max_body_bytes
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                room_bytes -= len(chunk)
-                if room_bytes < 0:
-                    response.close()
-                    limit = f"more than {self._settings.max_body_bytes} bytes"
-                    raise QueryError(FailureReason.TOO_LARGE, limit)
-                chunks.append(chunk)
-            body = b"".join(chunks)
+            limit_bytes = self._settings.max_body_bytes
+            body = await bounded_body(response, max_bytes=limit_bytes)
+            if len(body) > limit_bytes:
+                raise QueryError(FailureReason.TOO_LARGE, f"more than {limit_bytes} bytes")
             if response.status != 200:  # noqa: PLR2004 - HTTP's OK
                 detail = f"HTTP Status Code {response.status} ({body!r})"
                 raise QueryError(status_reason(response.status), detail)

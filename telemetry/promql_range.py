@@ -19,8 +19,8 @@ from requests.adapters import HTTPAdapter
 
 from fleet.clock import Clock
 from telemetry.prometheus_settings import PrometheusSettings
-from telemetry.query_answers import QueryError, RangeRow, malformed, status_reason
-from telemetry.reading import FailureReason
+from telemetry.query_answers import QueryError, RangeRow, malformed
+from telemetry.reading import FailureReason, status_reason
 
 _CHUNK_BYTES = 65536
 

@@ -8,13 +8,12 @@ import msgspec
 from telemetry.reading import FailureReason
 
 _DETAIL_CHARACTERS = 300
-_STATUS_REASONS = {4: FailureReason.HTTP_4XX, 5: FailureReason.HTTP_5XX}
-
 
 Row = tuple[Mapping[str, str], float]
 """Labels and value of one series of an instant vector."""
 
-_LABELS = msgspec.json.Decoder(dict[str, str])
+LABELS = msgspec.json.Decoder(dict[str, str])
+"""Of the labels as an answer has them."""
 
 
 class EntryValue(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -41,7 +40,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         Raises:
             ValueError: They are not such.
         """
-        return _LABELS.decode(self.metric), float(self.value.text)
+        return LABELS.decode(self.metric), float(self.value.text)
 
 
 class Answer(NamedTuple):
@@ -92,11 +91,6 @@ class QueryError(Exception):
         """Keep the beginning of `detail`: a proxy's error page can be long."""
         super().__init__(detail[:_DETAIL_CHARACTERS])
         self.reason = reason
-
-
-def status_reason(status: int) -> FailureReason:
-    """What an HTTP status other than 200 means."""
-    return _STATUS_REASONS.get(status // 100, FailureReason.HTTP_OTHER)
 
 
 def malformed(error: Exception) -> QueryError:

@@ -47,6 +47,14 @@ class FailureReason(StrEnum):
     ERROR = "error"  # a bug in the source, caught by its supervisor
 
 
+def status_reason(status: int) -> FailureReason:
+    """What an HTTP status other than 200 means."""
+    return _STATUS_REASONS.get(status // 100, FailureReason.HTTP_OTHER)
+
+
+_STATUS_REASONS = {4: FailureReason.HTTP_4XX, 5: FailureReason.HTTP_5XX}
+
+
 class RejectionReason(StrEnum):
     """Why a measured value was not used."""
 

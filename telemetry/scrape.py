@@ -15,6 +15,7 @@ from fleet.clock import Clock
 from fleet.signals import SignalKind
 from fleet.topology import Fleet
 from telemetry.attribution import Grouping
+from telemetry.bounded_body import bounded_body
 from telemetry.exposition import ExposedSample, FamilyReader
 from telemetry.families import FAMILIES, Family
 from telemetry.fleet_index import FleetIndex, LabelNames, Sample
@@ -25,6 +26,7 @@ from telemetry.reading import (
     Reading,
     RejectionReason,
     SourceReport,
+    status_reason,
 )
 from telemetry.served_models import ADAPTERS_FAMILY, read_adapters
 from telemetry.slices import readings_of
@@ -33,7 +35,6 @@ _HEADERS = {
     "Accept": "text/plain;version=0.0.4",  # exporters answer OpenMetrics or protobuf when asked to
     "Accept-Encoding": "identity",  # a scrape every second is cheaper unpacked on a pod network
 }
-_CHUNK_BYTES = 65536
 _START_GAP_SECONDS = 0.002
 
 
@@ -207,8 +208,8 @@ class ScrapeSource:
         grouping.add(samples)
         return page
 
-    async def _fetch(self, url: str) -> tuple[int, bytes | None]:
-        """Status and body; None for a body over the limit.
+    async def _fetch(self, url: str) -> tuple[int, bytes]:
+        """Status and body; a body over the limit is cut off behind it.
 
         Raises:
             TimeoutError, aiohttp.ClientError, OSError, ValueError: The target's doing.
@@ -216,15 +217,8 @@ class ScrapeSource:
         async with self._connections().get(url, allow_redirects=False) as response:
             if response.status != 200:  # noqa: PLR2004 - HTTP's OK
                 return response.status, b""
-            chunks: list[bytes] = []
-            room_bytes = self._settings.max_body_bytes
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                room_bytes -= len(chunk)
-                if room_bytes < 0:
-                    response.close()  # the rest is not read, so the connection is of no more use
-                    return response.status, None
-                chunks.append(chunk)
-            return response.status, b"".join(chunks)
+            limit_bytes = self._settings.max_body_bytes
+            return response.status, await bounded_body(response, max_bytes=limit_bytes)
 
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -243,13 +237,13 @@ class ScrapeSource:
         return _Page(Outcome(FailureReason.CONNECTION, _describe(error)))
 
     def _read(
-        self, target: _Target, status: int, body: bytes | None, observed_seconds: float
+        self, target: _Target, status: int, body: bytes, observed_seconds: float
     ) -> tuple[_Page, Sequence[Sample]]:
         if status != 200:  # noqa: PLR2004 - HTTP's OK
-            reason = _STATUS_REASONS.get(status // 100, FailureReason.HTTP_OTHER)
+            reason = status_reason(status)
             healthy_ratio = 0.0 if reason is FailureReason.HTTP_5XX else None
             return _Page(Outcome(reason, f"status {status}"), healthy_ratio, observed_seconds), ()
-        if body is None:
+        if len(body) > self._settings.max_body_bytes:
             limit = f"more than {self._settings.max_body_bytes} bytes"
             return _Page(Outcome(FailureReason.TOO_LARGE, limit), 1.0, observed_seconds), ()
         exposition = self._reader.read(body)
@@ -278,7 +272,6 @@ class ScrapeSource:
 
 
 _SILENCE = frozenset({FailureReason.TIMEOUT, FailureReason.CONNECTION})
-_STATUS_REASONS = {4: FailureReason.HTTP_4XX, 5: FailureReason.HTTP_5XX}
 
 
 def _describe(error: Exception) -> str:

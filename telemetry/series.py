@@ -14,9 +14,8 @@ import msgspec
 from telemetry.families import Family
 from telemetry.fleet_index import Sample
 from telemetry.queries import PART_LABEL, Query
-from telemetry.query_answers import Entry
+from telemetry.query_answers import LABELS, Entry
 
-_LABELS = msgspec.json.Decoder(dict[str, str])
 _DIGEST_BYTES = 16
 # What goes with a replica stays known until as much again is: replicas come and go.
 _SPARE = 1024
@@ -64,7 +63,7 @@ class SeriesBook:
             self.known.clear()
 
     def _series(self, text: bytes) -> _Series:
-        labels = {sys.intern(name): sys.intern(it) for name, it in _LABELS.decode(text).items()}
+        labels = {sys.intern(name): sys.intern(it) for name, it in LABELS.decode(text).items()}
         part, _, rank = labels.pop(PART_LABEL, "").partition("-")
         labels.pop("__name__", None)  # an age has none
         # 16 bytes instead of all labels: of a million series two clash with a chance of 1.5e-27.

@@ -11,6 +11,7 @@ from capper.api.room_blocks import Cooling
 from capper.api.set_point_body import filled
 from capper.cooling.adapter import CoolingError, CoolingTrouble, ManagerReading
 from capper.decide.cooling import SetPoint
+from telemetry.bounded_body import bounded_body
 
 _MAX_BODY_BYTES = 1024 * 1024
 _SHOWN_CHARACTERS = 200
@@ -63,7 +64,8 @@ class HttpCooling:
             async with self._session.request(
                 method, self._url, json=body, headers=self._headers(), allow_redirects=False
             ) as answer:
-                status, text = answer.status, await _bounded(answer)
+                status = answer.status
+                text = await bounded_body(answer, max_bytes=_MAX_BODY_BYTES)
         except TimeoutError as error:
             raise CoolingError(
                 CoolingTrouble.TIMEOUT,
@@ -92,14 +94,6 @@ class HttpCooling:
         if self._token is not None:
             text = text.replace(self._token, "***")
         return " ".join(text.split())[:_SHOWN_CHARACTERS].rstrip(".")
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, or a little more than the limit of a longer one, which then is no JSON."""
-    body = bytearray()
-    while len(body) <= _MAX_BODY_BYTES and (more := await answer.content.readany()):
-        body += more
-    return bytes(body)
 
 
 def _decoded(body: bytes) -> Any:

@@ -14,6 +14,7 @@ import grpc
 
 from capper.external_scaler import messages
 from capper.external_scaler.allowances import Allowance, AllowanceHolder
+from capper.proto import codec
 from fleet.clock import Clock
 
 DEFAULT_METRIC_NAME = "headrace-cap"
@@ -38,10 +39,10 @@ class ExternalScaler:
         return grpc.method_handlers_generic_handler(
             messages.SERVICE,
             {
-                "IsActive": unary(self._is_active, *_codec(messages.ScaledObjectRef)),
-                "StreamIsActive": stream(self._stream_is_active, *_codec(messages.ScaledObjectRef)),
-                "GetMetricSpec": unary(self._get_metric_spec, *_codec(messages.ScaledObjectRef)),
-                "GetMetrics": unary(self._get_metrics, *_codec(messages.GetMetricsRequest)),
+                "IsActive": unary(self._is_active, *codec(messages.ScaledObjectRef)),
+                "StreamIsActive": stream(self._stream_is_active, *codec(messages.ScaledObjectRef)),
+                "GetMetricSpec": unary(self._get_metric_spec, *codec(messages.ScaledObjectRef)),
+                "GetMetrics": unary(self._get_metrics, *codec(messages.GetMetricsRequest)),
             },
         )
 
@@ -117,11 +118,3 @@ def _active(allowance: Allowance) -> bool:
 
 def _metric_name(ref: Any) -> str:
     return str(ref.scalerMetadata.get(METRIC_NAME_KEY, "")) or DEFAULT_METRIC_NAME
-
-
-def _codec(request: Any) -> tuple[Any, Any]:
-    return request.FromString, _serialize
-
-
-def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())

@@ -10,7 +10,8 @@ from capper.decide.heat_learning import Learned, learn
 from capper.decide.steady_states import Series, steady_states
 from capper.racks.apart import LostError, apart
 from fleet.clock import Clock
-from telemetry.promql import PrometheusQuerier, QueryError, RangeRow
+from telemetry.promql import PrometheusQuerier, QueryError
+from telemetry.query_answers import RangeRow
 
 _log = logging.getLogger(__name__)
 _RELEARN_SECONDS = 6 * 3600.0
@@ -69,7 +70,7 @@ class Learning:
         try:
             watts, inlets, supply = await asyncio.gather(
                 *(
-                    querier.ask_range(
+                    querier.ranges().ask(
                         text,
                         start_epoch_seconds=end - placement.history_seconds,
                         end_epoch_seconds=end,

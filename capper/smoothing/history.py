@@ -9,7 +9,8 @@ from capper.api.smoothing_block import Smoothing
 from capper.decide.smoothing_traces import HistoryError, TraceRules, Traces
 from capper.decide.smoothing_weeks import WeekBuilder
 from fleet.clock import Clock
-from telemetry.promql import PrometheusQuerier, PrometheusSettings, QueryError, RangeRow
+from telemetry.promql import PrometheusQuerier, PrometheusSettings, QueryError
+from telemetry.query_answers import RangeRow
 
 DAY_SECONDS = 86_400.0
 _ANSWER_SECONDS = 60.0
@@ -72,7 +73,7 @@ async def read_history(
         # Both ends of a range are evaluated; the last belongs to the next day.
         last = begin + (math.ceil((end - begin) / step_seconds) - 1) * step_seconds
         try:
-            rows = await querier.ask_range(
+            rows = await querier.ranges().ask(
                 query, start_epoch_seconds=begin, end_epoch_seconds=last, step_seconds=step_seconds
             )
         except QueryError as error:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import aiohttp
 
+from telemetry.bounded_body import bounded_body
 from telemetry.carbon.calendar_times import wait_seconds
 from telemetry.carbon.failures import FeedError, FeedFailure
 from telemetry.carbon.json_answer import error_words
@@ -67,7 +68,8 @@ class CarbonClient:
                 headers=headers,
                 allow_redirects=False,
             ) as answer:
-                status, body = answer.status, await _bounded(answer)
+                status = answer.status
+                body = await bounded_body(answer, max_bytes=_MAX_BODY_BYTES)
                 retry_after = answer.headers.get("Retry-After")
         except TimeoutError as error:
             raise FeedError(
@@ -111,11 +113,3 @@ class CarbonClient:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    """The body, or a little more than the limit of a longer one."""
-    body = bytearray()
-    while len(body) <= _MAX_BODY_BYTES and (more := await answer.content.readany()):
-        body += more
-    return bytes(body)
