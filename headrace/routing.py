@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+COMMIT_INTERVAL_SECONDS = 1.0
+"""DESIGN section 3: commitment is chosen about once a second."""
+
 # A snapshot of a thousand replicas takes some 15 ms to take in; requests wait for this part of it.
 _HELD_UP_SECONDS = 0.001
 
@@ -227,6 +230,11 @@ class Routing:
             self._kv_events.follow(unit.address for unit in self.picker.units())
         self.metering.observe(snapshot)
         self.admission.room_may_be()
+
+    def commit(self) -> Iterator[None]:
+        """Choose the committed sets anew; after a fault the old ones stay in force."""
+        self.metering.tick()
+        yield from self.picker.committing(now_seconds=self._clock.monotonic_seconds())
 
     async def stop(self) -> None:
         """Drain: those who wait are refused, open requests end, then the server closes."""

@@ -23,7 +23,7 @@ from headrace.worker_targets import MAX_WORKERS
 from headrace.workers.process import WorkerStartError
 from headrace.workers.service import WorkersService
 from router.admin import AdminListenError
-from router.extproc.server import ListenError
+from router.extproc.listening import ListenError
 from router.kv_event_settings import KvEventsUnavailableError
 from router.metering.als import AccessLogListenError
 from router.tracing import TracingUnavailableError

@@ -8,9 +8,10 @@ from typing import Any
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
+from headrace.repeating import end_tasks
 from headrace.routing import RoutingPlan
 from headrace.workers import messages
-from headrace.workers.deltas import Deltas, whole
+from headrace.workers.deltas import parts_of
 from headrace.workers.layout import plan_of
 from headrace.workers.messages import Answer
 from headrace.workers.supervised import Supervised
@@ -57,7 +58,6 @@ class Crew:
         self.environment: Mapping[str, str] = {"PYTHONHASHSEED": hash_seed()}
         self.changed: Callable[[], None] | None = None
         self.workers = tuple(Supervised(index, self) for index in range(workers))
-        self._deltas = Deltas()
         self._snapshot: FleetSnapshot | None = None
         self._topology: tuple[FleetView, Fleet, Fleet] | None = None
         self._prices: PriceBoard | None = None
@@ -81,9 +81,7 @@ class Crew:
 
     async def stop(self, *, drain_seconds: float) -> None:
         """Drain all at once, then end them."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         stopping = (worker.stop(drain_seconds=drain_seconds) for worker in self.workers)
         await asyncio.gather(*stopping)
         self._board.close()
@@ -93,7 +91,7 @@ class Crew:
     @property
     def ready(self) -> bool:
         """Whether one of them takes requests."""
-        return any(worker.ready for worker in self.workers)
+        return any(worker.standing.ready for worker in self.workers)
 
     def addresses(self) -> list[str]:
         """Where they listen, each once."""
@@ -103,7 +101,7 @@ class Crew:
         """Who waits in any of them, by model."""
         found: dict[str, WaitingDemand] = {}
         for worker in self.workers:
-            for model, demand in worker.waiting.items():
+            for model, demand in worker.standing.waiting.items():
                 before = found.get(model)
                 found[model] = demand if before is None else _together(before, demand)
         return found
@@ -115,7 +113,7 @@ class Crew:
     ) -> None:
         """Tell all of a snapshot; `seen` is the part of its fleet that requests may go to."""
         told = list(self._news(view, snapshot.fleet, seen, prices))
-        told += [messages.encode(part) for part in self._deltas.parts(snapshot)]
+        told += [messages.encode(part) for part in parts_of(snapshot, self._snapshot)]
         self._snapshot = snapshot
         for worker in self.workers:
             if worker.channel is None:
@@ -123,10 +121,21 @@ class Crew:
             if worker.channel.behind:
                 worker.spared = True
             elif worker.spared:
-                self.joined(worker)
+                self._tell_all(worker)
             else:
                 for content in told:
                     worker.channel.send(content)
+
+    def _tell_all(self, worker: Supervised) -> None:
+        worker.spared = False
+        if worker.channel is None or self._snapshot is None:
+            return
+        if self._topology is not None:
+            worker.channel.send(messages.encode(messages.news(*self._topology)))
+        if self._prices is not None:
+            worker.channel.send(messages.encode(messages.prices(self._prices)))
+        for part in parts_of(self._snapshot, None):
+            worker.channel.send(messages.encode(part))
 
     def adopt(self, view: FleetView) -> None:
         """Tell all of names, priorities and rewrites; replicas come with the next snapshot."""
@@ -205,15 +214,7 @@ class Crew:
 
     def joined(self, worker: Supervised) -> None:
         """It listens, and knows nothing: tell it everything."""
-        worker.spared = False
-        if worker.channel is None or self._snapshot is None:
-            return
-        if self._topology is not None:
-            worker.channel.send(messages.encode(messages.news(*self._topology)))
-        if self._prices is not None:
-            worker.channel.send(messages.encode(messages.prices(self._prices)))
-        for part in whole(self._snapshot):
-            worker.channel.send(messages.encode(part))
+        self._tell_all(worker)
         if self.changed is not None:
             self.changed()
 

@@ -5,14 +5,10 @@ from pathlib import Path
 
 from fleet.clock import Clock
 from headrace.routing import RoutingPlan
+from headrace.worker_targets import socket_of
 from router.admission.settings import AdmissionSettings
 from router.extproc.server import ExtProcSettings
 from router.extproc.tls import self_signed
-
-
-def socket_of(path: Path, index: int) -> Path:
-    """The unix socket of one of several workers."""
-    return path.with_name(f"{path.name}.{index}")
 
 
 def with_certificate(plan: RoutingPlan, clock: Clock) -> RoutingPlan:
@@ -54,7 +50,7 @@ def _listening(settings: ExtProcSettings, index: int, port: int | None) -> ExtPr
         port = first + index if first and not settings.reuse_port else first
     return replace(
         settings,
-        unix_socket=None if path is None else socket_of(path, index),
+        unix_socket=None if path is None else Path(socket_of(str(path), index)),
         port=port,
         health_port=None,  # the parent speaks for all
     )

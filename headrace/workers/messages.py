@@ -123,7 +123,7 @@ class Standing(msgspec.Struct, tag=True, frozen=True):
 
     Attributes:
         ready: Whether it takes requests.
-        version: Of the snapshot that it decides on.
+        version: Of the snapshot that it decides on; 0 before the first.
         own: Requests in flight that it answers for.
         known: Requests in flight of all workers, as its ledger has them.
         waiting: Who waits in it, by model.

@@ -4,11 +4,11 @@ For proxies that know one address of a router and no more, as gateways of the In
 do. Connections are shared out, not requests: a gateway with few of them may use few workers.
 """
 
-import socket
 from dataclasses import replace
 
 from headrace.routing import RoutingPlan
-from router.extproc.server import ExtProcSettings, ListenError
+from router.extproc.listening import bound
+from router.extproc.server import ExtProcSettings
 
 
 class SharedPort:
@@ -22,9 +22,9 @@ class SharedPort:
         """
         assert settings.port is not None, "checked by the section"
         # First alone: a second router started by mistake fails instead of taking half of it.
-        with _bound(settings.host, settings.port, shared=False) as probe:
+        with bound(settings.host, settings.port) as probe:
             port = probe.getsockname()[1]
-        self._socket = _bound(settings.host, port, shared=True)
+        self._socket = bound(settings.host, port, shared=True)
         self.port: int = port
 
     def given_to(self, plan: RoutingPlan) -> RoutingPlan:
@@ -34,20 +34,3 @@ class SharedPort:
     def close(self) -> None:
         """Let go of it."""
         self._socket.close()
-
-
-def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
-    try:
-        [(family, *_, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        bound = socket.socket(family)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise ListenError(f"ext_proc: cannot listen on {host}:{port}: {error.strerror}.") from error
-    return bound

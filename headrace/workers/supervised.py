@@ -10,13 +10,13 @@ from headrace.workers.channel import Channel
 from headrace.workers.messages import Answer
 from headrace.workers.process import WorkerProcess, WorkerStartError
 from headrace.workers.tally import Tally
-from router.admission.demand import WaitingDemand
 
 _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
 _STEADY_SECONDS = 60.0
+_NOWHERE = messages.Standing(ready=False, version=0, own=0, known=0, waiting={})
 
 
 class Crewed(Protocol):
@@ -44,11 +44,7 @@ class Supervised:
     Attributes:
         index: Which one.
         addresses: Where it listens.
-        ready: Whether it takes requests.
-        waiting: Who waits in it, by model.
-        version: Of the snapshot that it decides on; 0 before the first.
-        own: Requests in flight that it answers for.
-        known: Requests in flight of all workers, as it knows.
+        standing: Its last sign of life.
         restarts_total: How often its process was started again.
         tally: What it has counted.
         spared: Whether it was too slow to be sent the last snapshot.
@@ -58,9 +54,7 @@ class Supervised:
         """Prepare; nothing is started."""
         self.index = index
         self.addresses: tuple[str, ...] = ()
-        self.ready = False
-        self.waiting: Mapping[str, WaitingDemand] = {}
-        self.version = self.own = self.known = 0
+        self.standing = _NOWHERE
         self.restarts_total = 0
         self.tally = Tally()
         self.spared = False
@@ -133,8 +127,7 @@ class Supervised:
     def _take(self, message: messages.Up) -> None:
         match message:
             case messages.Standing():
-                self.ready, self.waiting = message.ready, message.waiting
-                self.version, self.own, self.known = message.version, message.own, message.known
+                self.standing = message
             case messages.Page():
                 self.tally.take(message)
             case messages.Listening():
@@ -153,7 +146,6 @@ class Supervised:
     def _bury(self) -> None:
         """The process is gone; what it had told stays."""
         self._process = None
-        self.ready, self.waiting = False, {}
-        self.version = self.own = self.known = 0
+        self.standing = _NOWHERE
         self.tally.end()
         self._crew.gone(self)

@@ -61,10 +61,10 @@ class Told:
                     "worker": worker.index,
                     "pid": worker.pid,
                     "addresses": worker.addresses,
-                    "ready": worker.ready,
-                    "snapshot_version": worker.version,
-                    "requests_in_flight": worker.own,
-                    "requests_known": worker.known,
+                    "ready": worker.standing.ready,
+                    "snapshot_version": worker.standing.version,
+                    "requests_in_flight": worker.standing.own,
+                    "requests_known": worker.standing.known,
                     "restarts": worker.restarts_total,
                 }
                 for worker in self._crew.workers

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
@@ -11,8 +10,8 @@ from fleet.clock import Clock
 from fleet.price import PriceHolder
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
-from headrace.repeating import repeat
-from headrace.routing import Routing
+from headrace.repeating import end_tasks, start_repeating
+from headrace.routing import COMMIT_INTERVAL_SECONDS, Routing
 from headrace.workers import messages
 from headrace.workers.channel import Channel
 from headrace.workers.deltas import Whole
@@ -20,16 +19,14 @@ from headrace.workers.families import told
 from headrace.workers.mirror_metrics import MirrorCollector
 from router.explanations import explained
 from router.extproc.health import Readiness
-from router.extproc.server import ListenError
+from router.extproc.listening import ListenError
 from router.kv_event_settings import KvEventsUnavailableError
 from router.tracing import TracingUnavailableError
 from router.workers.board import Board
-from router.workers.joining import join
+from router.workers.joining import TICK_SECONDS, join
 
 _log = logging.getLogger(__name__)
 
-_COMMIT_INTERVAL_SECONDS = 1.0
-_TICK_SECONDS = 0.02
 _STANDING_SECONDS = 0.25
 
 
@@ -63,7 +60,6 @@ class Worker:
         )
         self._mirror = join(board, setup.index, self._routing.picker)
         self._registry.register(MirrorCollector(self._mirror))
-        self._tasks: list[asyncio.Task[None]] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -78,25 +74,17 @@ class Worker:
             return
         ext_proc = self._routing.ext_proc
         self._tell(messages.Listening(list(ext_proc.addresses()), ext_proc.port))
-        self._tasks = [
-            asyncio.create_task(repeat(work, every_seconds=seconds), name=work.__name__)
-            for work, seconds in (
-                (self._catch_up, _TICK_SECONDS),
-                (self._commit, _COMMIT_INTERVAL_SECONDS),
-                (self._stand, _STANDING_SECONDS),
-            )
-        ]
+        tasks = start_repeating(
+            (self._catch_up, TICK_SECONDS),
+            (self._routing.commit, COMMIT_INTERVAL_SECONDS),
+            (self._stand, _STANDING_SECONDS),
+        )
         await stop.wait()
         self._readiness.drain()
         self._stand()
         await self._routing.stop()
-        await self._end(following, *self._tasks)
-
-    async def _end(self, *tasks: asyncio.Task[None]) -> None:
-        """Say what was counted, once nothing more is to be counted."""
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks((following, *tasks))
+        # What was counted is said once nothing more is to be counted.
         self._mirror.leave()
         await self._tell_page(0)
         await self._routing.aclose()
@@ -212,10 +200,6 @@ class Worker:
 
     def _catch_up(self) -> None:
         self._mirror.tick(now_seconds=self._clock.monotonic_seconds())
-
-    def _commit(self) -> Iterator[None]:
-        self._routing.metering.tick()
-        yield from self._routing.picker.committing(now_seconds=self._clock.monotonic_seconds())
 
 
 async def serve(

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from fleet.snapshot import SnapshotHolder
+from router.extproc.listening import listen
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS = "liveness"
@@ -94,6 +95,40 @@ def health_handler(readiness: Readiness) -> grpc.GenericRpcHandler:
             "Watch": grpc.unary_stream_rpc_method_handler(watch, **codec),
         },
     )
+
+
+class HealthServer:
+    """gRPC health alone, plain text, as the probes of Kubernetes want it.
+
+    Attributes:
+        port: The port listened on once started, or None.
+    """
+
+    def __init__(self, readiness: Readiness, *, host: str, port: int | None) -> None:
+        """Prepare; without a port there is none."""
+        self._address = host, port
+        self._readiness = readiness
+        self._server: grpc.aio.Server | None = None
+        self.port: int | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ListenError: When the address is not to be had.
+        """
+        host, port = self._address
+        if port is None:
+            return
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((health_handler(self._readiness),))
+        self.port = listen(self._server, host, port)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close."""
+        if self._server is not None:
+            await self._server.stop(None)
 
 
 async def _pause(readiness: Readiness) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from fleet.clock import Clock
 from router.extproc.decider import Decider
 from router.extproc.events import BodyMode
 from router.extproc.exchange import NO_OBSERVER, ExchangeObserver
-from router.extproc.health import Readiness, health_handler
+from router.extproc.health import HealthServer, Readiness, health_handler
+from router.extproc.listening import ListenError, bind, free_socket_path, listen, target_of
 from router.extproc.scheduling import batch_threads
 from router.extproc.servicer import ExtProcServicer
 from router.extproc.session_settings import Alias, SessionSettings, same_model
@@ -26,10 +26,6 @@ _log = logging.getLogger(__name__)
 _MEBIBYTE = 2**20
 _HEADERS_SLACK_BYTES = 1 * _MEBIBYTE  # Envoy's default limit of headers is 60 KiB
 _FAREWELL_SECONDS = 1.0
-
-
-class ListenError(Exception):
-    """The server cannot listen where it was told to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +71,6 @@ class ExtProcServer:
 
     Attributes:
         port: The TCP port listened on once started, or None.
-        health_port: Likewise of the server for health alone.
         certificates: In use on `port` once started, or None.
     """
 
@@ -120,15 +115,19 @@ class ExtProcServer:
             observer=observer,
         )
         self._server: grpc.aio.Server | None = None
-        self._health: grpc.aio.Server | None = None
+        self._health = HealthServer(readiness, host=settings.host, port=settings.health_port)
         self.port: int | None = None
-        self.health_port: int | None = None
         self.certificates: Certificates | None = None
 
     @property
     def open_streams(self) -> int:
         """Streams that are being served."""
         return self._servicer.open_streams
+
+    @property
+    def health_port(self) -> int | None:
+        """The port of the server for health alone once started, or None."""
+        return self._health.port
 
     async def start(self) -> None:
         """Listen.
@@ -151,15 +150,17 @@ class ExtProcServer:
         settings = self._settings
         server.add_generic_rpc_handlers((self._servicer.handler(), health_handler(self._readiness)))
         if settings.unix_socket is not None:
-            _free_socket_path(settings.unix_socket)
-            _bind(server, f"unix:{settings.unix_socket}")
+            free_socket_path(settings.unix_socket)
+            bind(server, f"unix:{settings.unix_socket}")
         if settings.port is not None:
-            self.port = self._listen(server, settings.port, self._credentials())
-        if settings.health_port is not None:
-            self._health = grpc.aio.server()
-            self._health.add_generic_rpc_handlers((health_handler(self._readiness),))
-            self.health_port = self._listen(self._health, settings.health_port, None)
-            await self._health.start()
+            self.port = listen(
+                server,
+                settings.host,
+                settings.port,
+                credentials=self._credentials(),
+                shared=settings.reuse_port,
+            )
+        await self._health.start()
         await server.start()
 
     def _credentials(self) -> grpc.ServerCredentials | None:
@@ -171,13 +172,6 @@ class ExtProcServer:
             raise ListenError(f"ext_proc: {error}") from error
         return self.certificates.credentials()
 
-    def _listen(
-        self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None
-    ) -> int:
-        if not self._settings.reuse_port:
-            _require_free(self._settings.host, port)
-        return _bind(server, _target(self._settings.host, port), credentials)
-
     def addresses(self) -> tuple[str, ...]:
         """What it listens on, as gRPC targets; the actual port once started."""
         settings = self._settings
@@ -185,7 +179,7 @@ class ExtProcServer:
         if settings.unix_socket is not None:
             targets.append(f"unix:{settings.unix_socket}")
         if self.port is not None:
-            targets.append(_target(settings.host, self.port))
+            targets.append(target_of(settings.host, self.port))
         return tuple(targets)
 
     async def stop(self, *, drain_seconds: float | None = None) -> int:
@@ -210,8 +204,7 @@ class ExtProcServer:
             # Health watches never end by themselves; a stream that came in just now may.
             await server.stop(min(limit_seconds, _FAREWELL_SECONDS))
         await self._servicer.idle()
-        if self._health is not None:
-            await self._health.stop(None)
+        await self._health.stop()
         return cut_off
 
     async def _streams_left(self, limit_seconds: float) -> int:
@@ -242,62 +235,3 @@ def _options(settings: ExtProcSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
         ("grpc.http2.max_ping_strikes", 0),
     ]
-
-
-def _target(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bind(
-    server: grpc.aio.Server, target: str, credentials: grpc.ServerCredentials | None = None
-) -> int:
-    try:
-        port: int = (
-            server.add_insecure_port(target)
-            if credentials is None
-            else server.add_secure_port(target, credentials)
-        )
-    except RuntimeError as error:
-        # gRPC logs the cause and raises without it.
-        raise ListenError(
-            f"ext_proc: cannot listen on {target}: in use, not ours to bind, or not there."
-        ) from error
-    return port
-
-
-def _require_free(host: str, port: int) -> None:
-    """Ask the kernel before gRPC does, which logs the cause in its own words and raises without it.
-
-    Raises:
-        ListenError: With the cause.
-    """
-    try:
-        [(family, *_, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ListenError(
-            f"ext_proc: cannot listen on {_target(host, port)}: {error.strerror}."
-        ) from error
-
-
-def _free_socket_path(path: Path) -> None:
-    """Remove what a router that died left behind, and nothing else.
-
-    Raises:
-        ListenError: When the path is in use, by a process or by something that is no socket.
-    """
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise ListenError(f"ext_proc: {path} exists and is not a socket.")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except OSError as error:
-            raise ListenError(f"ext_proc: cannot tell whether {path} is in use: {error}") from error
-    raise ListenError(f"ext_proc: {path} is in use by another process.")

@@ -9,6 +9,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
 from fleet.clock import Clock
+from router.extproc.listening import target_of
 from router.metering.completions import LogEntry
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class AccessLogReceiver:
             AccessLogListenError: When the address is not to be had.
         """
         host = self._settings.host
-        target = f"{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+        target = target_of(host, self._settings.port)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -141,4 +142,4 @@ def _address(socket_address: object) -> str | None:
     port = getattr(socket_address, "port_value", 0)
     if not host or not port:
         return None
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return target_of(host, port)

@@ -17,7 +17,7 @@ TENANT_HEADERS = (
 )
 """Who asks, ours first; then the names that llm-d and the gateways use."""
 
-CALLER_HEADERS = frozenset({REQUEST_ID_HEADER, TRACEPARENT_HEADER, *TENANT_HEADERS})
+_CALLER_HEADERS = frozenset({REQUEST_ID_HEADER, TRACEPARENT_HEADER, *TENANT_HEADERS})
 
 _MAX_HEADER_CHARACTERS = 128
 _TRACE_ID_PART = 1
@@ -64,7 +64,7 @@ NOBODY = Caller()
 
 def read_caller(headers: Mapping[str, str]) -> Caller:
     """Read the headers that say who asks; overlong values are cut, empty ones are none."""
-    if CALLER_HEADERS.isdisjoint(headers):
+    if _CALLER_HEADERS.isdisjoint(headers):
         return NOBODY
     request_id = headers.get(REQUEST_ID_HEADER, "")[:_MAX_HEADER_CHARACTERS] or None
     traceparent = headers.get(TRACEPARENT_HEADER, "")[:_MAX_HEADER_CHARACTERS] or None

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry
+from stack_files import LONELY_FLEET, written
 
 from fleet.snapshot import FleetSnapshot, SnapshotHolder
 from fleet.topology import Fleet
@@ -30,17 +30,6 @@ from router.metering.completions import LogEntry
 from telemetry.fleet_source import FleetView
 from telemetry.system_clock import SystemClock
 
-FLEET = {
-    "backends": [
-        {
-            "name": "h100",
-            "accelerator": "H100",
-            "parameters": 8e9,
-            "models": ["llama"],
-            "replicas": [{"address": "127.0.0.1:9"}],
-        }
-    ]
-}
 # What one process cannot tell of all: the parent's own view of all requests is told.
 TOLD_BY_THE_PARENT = {
     f"headrace_router_{name}"
@@ -65,13 +54,11 @@ ONLY_OF_WORKERS = {
 @pytest.fixture
 def section(tmp_path):
     """Loads a serve file of these sections."""
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(FLEET), encoding="utf-8")
+    written(tmp_path / "fleet.yaml", LONELY_FLEET)
 
     def load(**sections):
-        path = tmp_path / "serve.yaml"
         document = {"fleet": "fleet.yaml", "ext_proc": {"port": 0}} | sections
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return load_serve(path)[0]
+        return load_serve(written(tmp_path / "serve.yaml", document))[0]
 
     return load
 
