@@ -7,8 +7,9 @@ from functools import partial
 from types import MappingProxyType
 
 import aiohttp
-import yaml
-from stack_harness import MODEL, TIMEOUTS, chat_body, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import MODEL, fleet_file, written
+from stack_harness import TIMEOUTS, chat_body, replica
 from telemetry_harness import until
 
 from headrace.envoy_command import endpoints
@@ -19,8 +20,6 @@ from headrace.fleet_file import load_fleet
 from headrace.fleet_watch import FleetFileSource
 from headrace.serve_file import load_serve
 from headrace.service import Service
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 CHAT = "/v1/chat/completions"
 LONG = 4000  # tokens that no test waits for
@@ -86,7 +85,7 @@ class WithObjectives:
 def write_fleet(folder, declared, replicas):
     [backend] = declared["backends"]
     some = {"backends": [{**backend, "replicas": backend["replicas"][:replicas]}]}
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(some), encoding="utf-8")
+    written(folder / "fleet.yaml", some)
 
 
 @contextlib.asynccontextmanager
@@ -105,9 +104,7 @@ async def admitting(
     """Envoy knows all replicas, the router the first `scaled_to`."""
     async with contextlib.AsyncExitStack() as stack:
         specs = tuple(replica(f"h100-{index}") for index in range(replicas))
-        fleet = SimFleet(FleetSpec(replicas=specs, time_scale=time_scale))
-        await fleet.start()
-        stack.push_async_callback(fleet.stop)
+        fleet = await stack.enter_async_context(running_fleet(*specs, time_scale=time_scale))
         declared = fleet_file(fleet, max_running_requests=max_running_requests)
         write_fleet(folder, declared, replicas)
         known = endpoints(load_fleet(folder / "fleet.yaml"))
@@ -120,8 +117,7 @@ async def admitting(
             "telemetry": {"scrape": {"interval_seconds": 0.1}},
             "admission": admission,
         }
-        (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
-        config, topology = load_serve(folder / "serve.yaml")
+        config, topology = load_serve(written(folder / "serve.yaml", serve))
         file_source = partial(FleetFileSource, folder / "fleet.yaml", interval_seconds=0.1)
         service = await stack.enter_async_context(
             Service(config, topology, lambda *its: WithObjectives(priorities, file_source(*its)))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from aiohttp import web
+from loopback_http import served_at
 
 NOW = 1_700_000_100.0  # 2023-11-14T22:15:00Z, a quarter past
 HOUR_START = 1_699_999_200.0
@@ -135,18 +136,8 @@ class CarbonServer:
 @asynccontextmanager
 async def carbon_server():
     server = CarbonServer()
-    application = web.Application()
-    application.router.add_get("/{path:.*}", server.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0]
-    server.url = f"http://{host}:{port}"
-    try:
+    async with served_at(server.answer) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 async def settled(feed, *, now):

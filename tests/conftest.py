@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Builders are plain functions in tests/builders.py; importlib mode puts no folder on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import nvml_harness
 from control_plane_assets import described
 
 # Speed is never asserted here: a busy machine must not turn into a failing property.
@@ -19,6 +21,19 @@ settings.load_profile("headrace")
 
 def pytest_addoption(parser):
     parser.addoption("--run-vllm", action="store_true", help="run the tests on real vLLMs")
+
+
+@pytest.fixture(scope="session")
+def _nvml(tmp_path_factory):
+    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def boards(_nvml, request, tmp_path, monkeypatch):
+    """As many boards as the test's module says in BOARDS, else two."""
+    made = nvml_harness.FakeBoards(tmp_path / "boards").make(getattr(request.module, "BOARDS", 2))
+    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
+    return made
 
 
 def pytest_terminal_summary(terminalreporter):

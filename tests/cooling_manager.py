@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from loopback_http import served_at
 
 PATH = "/redfish/v1/ThermalEquipment/CRAHs/1/Controls/Supply"
 
@@ -69,17 +70,11 @@ class CoolingManager:
 @asynccontextmanager
 async def cooling_manager(**fields):
     manager = CoolingManager(**fields)
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", manager.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0]
-    manager.url = f"http://{host}:{port}{PATH}"
-    try:
-        yield manager
-    finally:
-        if manager.gate is not None:
-            manager.gate.set()
-        await asyncio.sleep(0)
-        await runner.cleanup()
+    async with served_at(manager.answer) as url:
+        manager.url = f"{url}{PATH}"
+        try:
+            yield manager
+        finally:
+            if manager.gate is not None:
+                manager.gate.set()
+            await asyncio.sleep(0)

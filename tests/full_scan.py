@@ -1,7 +1,8 @@
 """The picking rules as plain scans of the whole fleet: what the kept orders must agree with."""
 
+from full_guard import predict
+
 from router.decide.demand import admits
-from router.decide.guard import predict
 from router.decide.outcome import PickReason
 from router.decide.policies import Choice
 from router.decide.request_joules import decode_share_joules, marginal_joules, prompt_joules
@@ -20,8 +21,12 @@ def eligible(question):
     return [u for u in question.pool.units if u.healthy and question.demand.allows(u.address)]
 
 
+def in_merit_order(question):
+    return sorted(question.pool.groups, key=lambda group: group.rank(question.demand))
+
+
 def pack(question, allowed):
-    for group in question.pool.in_merit_order(question.demand):
+    for group in in_merit_order(question):
         for unit in sorted(group.units, key=lambda unit: (-unit.running, unit.address)):
             inside = question.demand.allows(unit.address) and allowed(unit)
             if inside and in_time(question, unit):
@@ -77,7 +82,7 @@ def overflow(question):
 
 def fallbacks_order(question):
     """All that may serve, best first."""
-    groups = question.pool.in_merit_order(question.demand)
+    groups = in_merit_order(question)
     merit = {unit.address: place for place, group in enumerate(groups) for unit in group.units}
     return sorted(
         [unit for unit in question.pool.units if unit.healthy],

@@ -13,16 +13,15 @@ from loadtest.sim_fleet import FleetSpec, ReplicaSpec, SimFleet
 CHAT = "/v1/chat/completions"
 
 
+def fleet_of(*replicas, sensor_gain_spread_ratio=0.0, **shared):
+    """A running fleet with exact sensors."""
+    return running_fleet(*replicas, sensor_gain_spread_ratio=sensor_gain_spread_ratio, **shared)
+
+
 @asynccontextmanager
-async def fleet_of(*replicas, time_scale=20.0, sensor_gain_spread_ratio=0.0, **shared):
-    """A running fleet with exact sensors, twenty times faster than life."""
-    spec = FleetSpec(
-        replicas=replicas,
-        time_scale=time_scale,
-        sensor_gain_spread_ratio=sensor_gain_spread_ratio,
-        **shared,
-    )
-    fleet = SimFleet(spec)
+async def running_fleet(*replicas, time_scale=20.0, **shared):
+    """A running fleet, twenty times faster than life."""
+    fleet = SimFleet(FleetSpec(replicas=replicas, time_scale=time_scale, **shared))
     await fleet.start()
     try:
         yield fleet

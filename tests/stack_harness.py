@@ -13,21 +13,20 @@ from pathlib import Path
 
 import aiohttp
 import openai
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from sim_vllm_harness import running_fleet
+from stack_files import MODEL, exporter_urls, write_fleet
 from telemetry_harness import PrometheusServer, until
 
 from headrace.demo.lane import Lane, LanePlan
 from headrace.envoy_plan import EnvoyTimeouts
 from loadtest.arrivals import Arrival
-from loadtest.fleet_spec import FleetSpec, ReplicaSpec
+from loadtest.fleet_spec import ReplicaSpec
 from loadtest.prompts import chat_content_of_tokens
 from loadtest.sim_fleet import SimFleet
 
-MODEL, OTHER_MODEL = "llama", "llama-support"
 CHAT = "/v1/chat/completions"
 DEADLINE_SECONDS = 30.0
-PARAMETERS = 8.03e9
 # Envoy sees a death within half a second; a busy machine is not mistaken for a dead replica.
 TIMEOUTS = EnvoyTimeouts(
     health_interval_seconds=0.2, health_timeout_seconds=2.0, ext_proc_message_seconds=10.0
@@ -282,33 +281,27 @@ async def running_stack(  # noqa: PLR0913 - one switch for each part that tests 
 ) -> AsyncIterator[Stack]:
     """Start everything; all of it serves inside, nothing of it is left outside."""
     async with contextlib.AsyncExitStack() as stack:
-        fleet = SimFleet(FleetSpec(replicas=tuple(replicas), time_scale=time_scale))
-        await fleet.start()
-        stack.push_async_callback(fleet.stop)
-        exporters = tuple(fleet.exporter_addresses.values())
+        fleet = await stack.enter_async_context(running_fleet(*replicas, time_scale=time_scale))
         prometheus = None
         if with_prometheus:
             jobs = {
                 "vllm": (tuple(fleet.addresses.values()), {}),
-                "dcgm": (exporters, {}),
+                "dcgm": (tuple(fleet.exporter_addresses.values()), {}),
             }
             (folder / "prometheus").mkdir()
             prometheus = KillablePrometheus(folder / "prometheus", jobs)
             stack.push_async_callback(prometheus.stop)
             await prometheus.start()
-        fleet_path = folder / "fleet.yaml"
-        fleet_path.write_text(
-            yaml.safe_dump(fleet_file(fleet, max_running_requests=max_running_requests)),
-            encoding="utf-8",
-        )
         lane = await stack.enter_async_context(
             Lane(
                 LanePlan(
-                    fleet_path=fleet_path,
+                    fleet_path=write_fleet(
+                        folder, fleet, max_running_requests=max_running_requests
+                    ),
                     folder=folder / "lane",
                     policy=policy,
                     prometheus_url=prometheus and prometheus.url,
-                    exporter_urls=tuple(f"http://{address}/metrics" for address in exporters),
+                    exporter_urls=tuple(exporter_urls(fleet)),
                     scrape_interval_seconds=scrape_interval_seconds,
                     timeouts=timeouts,
                     admission={} if may_wait else {"max_waiting_requests": 0},
@@ -323,44 +316,6 @@ async def running_stack(  # noqa: PLR0913 - one switch for each part that tests 
             for url in (lane.base_url, None)
         ]
         yield Stack(fleet, lane, prometheus, client, admin, folder)
-
-
-def fleet_file(fleet: SimFleet, *, max_running_requests: int) -> dict:
-    """The fleet as an operator would declare it: one backend per accelerator, priors only."""
-    accelerators = dict.fromkeys(spec.accelerator for spec in fleet.spec.replicas)
-    return {
-        "backends": [
-            {
-                "name": accelerator.lower(),
-                "accelerator": accelerator,
-                "parameters": PARAMETERS,
-                "models": [MODEL],
-                "max_running_requests": max_running_requests,
-                "replicas": [
-                    {
-                        "address": fleet.addresses[spec.name],
-                        "models": list(spec.models),
-                        "gpu_uuids": [spec.board_uuid],
-                    }
-                    for spec in fleet.spec.replicas
-                    if spec.accelerator == accelerator
-                ],
-            }
-            for accelerator in accelerators
-        ]
-    }
-
-
-def capping_serve(fleet: SimFleet, **capper) -> dict:
-    """A serve file of router and capper beside fleet.yaml and cap.yaml; ten turns a second."""
-    exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
-    return {
-        "fleet": "fleet.yaml",
-        "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
-        "admin": {"port": 0},
-        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
-        "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, **capper},
-    }
 
 
 def chat_body(

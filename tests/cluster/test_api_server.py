@@ -56,10 +56,15 @@ async def watching(kube, path, **query):
         params = {"watch": "true", **query}
         async with session.get(base + path, params=params, ssl=tls) as answer:
             assert answer.status == 200
-            async for line in answer.content:
-                event = json.loads(line)
-                obj = event["object"]
-                seen.append((event["type"], obj.get("metadata", {}).get("name"), obj))
+            try:
+                async for line in answer.content:
+                    event = json.loads(line)
+                    obj = event["object"]
+                    seen.append((event["type"], obj.get("metadata", {}).get("name"), obj))
+            finally:
+                if answer.connection is not None:
+                    # TLS closes with a farewell, which would outlast the loop.
+                    answer.connection.transport.abort()
 
     task = asyncio.create_task(read())
     try:

@@ -89,10 +89,10 @@ async def test_no_request_is_lost_while_pods_come_and_go(kube, namespace, kubeco
         ledger = service.picker.ledger
 
         def served():
-            return {replica.address for replica in service.view.fleet.replicas()}
+            return {replica.address for replica in service.routing.view.fleet.replicas()}
 
         assert served() == set(live)
-        async with grpc.aio.insecure_channel(service.ext_proc.addresses()[0]) as channel:
+        async with grpc.aio.insecure_channel(service.addresses()[0]) as channel:
             load = Load(channel)
             running = asyncio.create_task(load.run())
             for number in range(2, 8):

@@ -2,10 +2,7 @@
 
 import asyncio
 
-import nvml_harness
-import pytest
 from clock_agent_harness import agent_here
-from nvml_harness import FakeBoards
 from operator_harness import (
     Plant,
     capping,
@@ -24,6 +21,7 @@ from headrace.agent_access import AgentAccessSection
 from telemetry.system_clock import SystemClock
 
 FREE = (0, 650.0)
+BOARDS = 4
 PODS = [f"llm-{number}" for number in range(4)]
 GPU_CLOCKS = {
     "enabled": True,
@@ -33,18 +31,6 @@ GPU_CLOCKS = {
     "leaseSeconds": 600,
     "powerLimitWatts": 600,
 }
-
-
-@pytest.fixture(scope="module")
-def _library(tmp_path_factory):
-    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(4)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
 
 
 def locks_of(namespace, backend, address):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import aiohttp
 import pytest
 from admission_harness import LONG, admitting
-from stack_harness import MODEL, TIMEOUTS, error_of
+from stack_files import MODEL
+from stack_harness import TIMEOUTS, error_of
 
 from headrace.envoy_plan import EnvoyBodyMode
 from router.admission.queue import Fate

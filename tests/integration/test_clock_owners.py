@@ -2,25 +2,12 @@
 
 import time
 
-import nvml_harness
 import pytest
 from clock_agent_harness import Kubelet, agent_here, held, pool
-from nvml_harness import FakeBoards
 
 FREE = (0, 650.0)
+BOARDS = 3
 PODS = ("llm/chat-0", "llm/chat-1", "llm/chat-2", "llm/elsewhere-0")
-
-
-@pytest.fixture(scope="module")
-def _library(tmp_path_factory):
-    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(3)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fleet.snapshot import FleetSnapshot
 from router.extproc.health import EXT_PROC_SERVICE
-from router.extproc.server import ListenError
+from router.extproc.listening import ListenError
 
 # grpc.aio's poller is the process's: it would be told of ends of streams on loops long closed.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

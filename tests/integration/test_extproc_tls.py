@@ -22,7 +22,7 @@ from extproc_harness import (
 )
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from router.extproc.server import ListenError
+from router.extproc.listening import ListenError
 from router.extproc.tls import TlsSettings, self_signed
 
 # grpc.aio's poller is the process's: it would be told of ends of streams on loops long closed.

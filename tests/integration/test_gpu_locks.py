@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 
-import nvml_harness
 import pytest
 from builders import make_fleet
 from clock_agent_harness import agent_here
-from nvml_harness import FakeBoards
 
 from capper.actuators.workloads import Trouble, WorkloadError
 from capper.clocks.clock_board import ClockedFleet
@@ -23,18 +21,6 @@ ADDRESSES = [one.address for one in BACKEND.replicas]
 CURVE = ClockCurve(base_hertz=1.98e9, knee_hertz=1.1e9)
 IDLE = TargetLock(ref="a", backend=BACKEND.name, curve=CURVE)
 TERMS = Terms(lease_seconds=1.5)
-
-
-@pytest.fixture(scope="module")
-def _library(tmp_path_factory):
-    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(2)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
 
 
 def agent(tmp_path, *, owners=None):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from aiohttp import web
 from kube_discovery import QUICK, until
+from loopback_http import served_at
 
 from telemetry.fleet_source import FleetSourceError
 from telemetry.kubernetes.client import KubeClient
@@ -65,25 +66,16 @@ class Script:
 @pytest.fixture
 async def script(tmp_path):
     told = Script()
-    app = web.Application()
-    app.router.add_get("/api/v1/namespaces/llm/pods", told.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     told.kubeconfig = tmp_path / "kubeconfig"
-    server = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    told.kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                "clusters": [{"name": "c", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": {"token": "t"}}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "x",
-            }
-        )
-    )
-    yield told
-    await runner.cleanup()
+    async with served_at(told.answer, "/api/v1/namespaces/llm/pods") as server:
+        document = {
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        told.kubeconfig.write_text(yaml.safe_dump(document))
+        yield told
 
 
 @asynccontextmanager

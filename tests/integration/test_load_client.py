@@ -8,7 +8,7 @@ import uvloop
 from aiohttp import web
 
 from loadtest.arrivals import Arrival
-from loadtest.client import ReplayOptions, filler_prompt, replay
+from loadtest.client import ReplayOptions, replay
 from loadtest.outcome import FailureKind, summarise
 from loadtest.prompts import render_chat, text_prompt
 
@@ -358,22 +358,6 @@ async def test_arrivals_out_of_order_are_refused(endpoint):
         await replay(arrivals_of("ok", 1.0, 0.5), base_url=endpoint.url)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"time_scale": 0.0},
-        {"deadline_seconds": -1.0},
-        {"request_timeout_seconds": 0.0},
-        {"aborted_ratio": 1.1},
-        {"non_streamed_ratio": float("nan")},
-    ],
-)
-def test_options_that_mean_nothing_are_refused(wrong):
-    (name,) = wrong
-    with pytest.raises(ValueError, match=name):
-        ReplayOptions(**wrong)
-
-
 async def test_nothing_to_replay_is_done_at_once(endpoint):
     assert await replay([], base_url=endpoint.url) == []
 
@@ -391,15 +375,3 @@ def test_it_runs_on_uvloop():
     assert (summary.completed, summary.aborted, summary.failed) == (20, 1, 0)
     # Nothing starts before it is due, though uvloop's timers are coarse.
     assert summary.schedule_lag_seconds.p50 >= 0
-
-
-@pytest.mark.parametrize("tokens", [3, 4, 50, 14_050])
-def test_a_filler_prompt_has_the_wanted_length(tokens):
-    prompts = [filler_prompt(tokens, seed) for seed in (0, 1, 0xFFFF_FFFF_FFFF)]
-    assert {text_prompt(render_chat([("user", prompt)])).tokens for prompt in prompts} == {tokens}
-    assert all(prompt.isascii() for prompt in prompts)
-
-
-@pytest.mark.parametrize("tokens", [0, 1, 2])
-def test_a_filler_prompt_is_never_empty(tokens):
-    assert filler_prompt(tokens, 7) == filler_prompt(3, 7) != ""

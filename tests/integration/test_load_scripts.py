@@ -7,7 +7,8 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 
 import pytest
-from stack_harness import MODEL, running_stack, three_h100
+from stack_files import MODEL
+from stack_harness import running_stack, three_h100
 
 from tests.unit.test_project import ROOT
 

@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 import yaml
 from extproc_harness import until
-from stack_harness import CHAT, TIMEOUTS, chat_body, fleet_file, three_h100
+from sim_vllm_harness import running_fleet
+from stack_files import exporter_urls, write_fleet
+from stack_harness import CHAT, TIMEOUTS, chat_body, three_h100
 
 from headrace.envoy_command import endpoints
 from headrace.envoy_config import EnvoyPlan, render_bootstrap
@@ -16,8 +18,6 @@ from headrace.envoy_plan import EnvoyBodyMode
 from headrace.envoy_process import EnvoyOptions, EnvoyProcess
 from headrace.serve_file import load_serve
 from headrace.service import Service
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -64,18 +64,13 @@ def envoy_log(folder):
 async def running(folder, *, body_mode=EnvoyBodyMode.BUFFERED, with_access_log=False):
     """Simulated replicas and the service in this process, Envoy beside it."""
     async with contextlib.AsyncExitStack() as stack:
-        sim = SimFleet(FleetSpec(replicas=tuple(three_h100()), time_scale=20.0))
-        await sim.start()
-        stack.push_async_callback(sim.stop)
-        (folder / "fleet.yaml").write_text(
-            yaml.safe_dump(fleet_file(sim, max_running_requests=256))
-        )
-        exporters = [f"http://{address}/metrics" for address in sim.exporter_addresses.values()]
+        sim = await stack.enter_async_context(running_fleet(*three_h100()))
+        write_fleet(folder, sim)
         config = {
             "fleet": "fleet.yaml",
             "ext_proc": {"unix_socket": str(folder / "x.sock"), "drain_seconds": 1.0},
             "admin": {"port": 0},
-            "telemetry": {"scrape": {"interval_seconds": 0.2, "exporter_urls": exporters}},
+            "telemetry": {"scrape": {"interval_seconds": 0.2, "exporter_urls": exporter_urls(sim)}},
             "metering": {
                 "access_record_path": str(folder / "records.jsonl"),
                 "carbon_intensity_grams_per_kwh": 400.0,

@@ -353,19 +353,6 @@ async def test_stopping_leaves_no_task_and_no_thread_and_closes_the_sources():
     assert not any("promql" in thread.name for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize(
-    ("status", "healthy"), [(200, 1.0), (500, 0.0), (503, 0.0), (404, None), (302, None)]
-)
-async def test_health_is_what_the_answer_says_and_unknown_when_it_says_nothing(status, healthy):
-    async with exporters(1) as (engine,):
-        engine.expose("vllm:num_requests_running 1", status=status)
-        source = scrape_source(SystemClock())
-        report = await source.collect(fleet_of(replica_at(engine.address)))
-        await source.aclose()
-    found = [each.value for each in report.readings if each.kind is HEALTHY]
-    assert found == ([] if healthy is None else [healthy])
-
-
 async def test_a_replica_that_stays_silent_is_down_only_while_others_answer():
     async with exporters(2) as (hung, other):
         hung.expose("vllm:num_requests_running 1", hangs=True)
@@ -390,25 +377,3 @@ async def test_a_replica_that_stays_silent_is_down_only_while_others_answer():
         hung.hangs, other.hangs = True, False
         assert await health_after(1.0) == (1.0, 1.0)
         await poller.stop()
-
-
-async def test_an_exporters_password_is_in_no_metric_and_no_log():
-    async with exporters(1) as (power,):
-        power.expose('DCGM_FI_DEV_POWER_USAGE{UUID="G"} 300')
-        url = power.url.replace("http://", "http://me:secret@")
-        source = scrape_source(SystemClock(), exporter_urls=(url,))
-        report = await source.collect(fleet_of(replica_at("127.0.0.1:1", gpu_uuids=("G",))))
-        await source.aclose()
-    assert "secret" not in str(report)
-    assert [each.value for each in report.readings if each.kind is WATTS] == [300]
-
-
-async def test_a_sample_with_a_timestamp_is_as_old_as_it_says():
-    clock = ManualClock(monotonic_seconds=100.0, epoch_seconds=2000.0)
-    async with exporters(1) as (engine,):
-        engine.expose("vllm:num_requests_running 1 1990000")
-        source = scrape_source(clock)
-        report = await source.collect(fleet_of(replica_at(engine.address)))
-        await source.aclose()
-    observed = [each.observed_seconds for each in report.readings if each.kind is RUNNING]
-    assert observed == [90.0]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from loopback_http import served_at
 from telemetry_harness import (
     ManualClock,
     PrometheusServer,
@@ -40,19 +41,9 @@ async def querier_of(url, *, clock=None, **changes):
         await querier.aclose()
 
 
-@asynccontextmanager
-async def scripted(handler):
+def scripted(handler):
     """A server that speaks what a broken Prometheus or proxy might; yields its URL."""
-    application = web.Application()
-    application.router.add_get("/api/v1/query", handler)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
+    return served_at(handler, "/api/v1/query")
 
 
 def vector(*rows):
@@ -306,7 +297,7 @@ async def test_only_histories_take_threads_and_closing_leaves_none_behind():
         await querier.ask("up")
         assert not threads()
         with pytest.raises(QueryError):  # there is no such path here
-            await querier.ask_range(
+            await querier.ranges().ask(
                 "up", start_epoch_seconds=0.0, end_epoch_seconds=60.0, step_seconds=15.0
             )
         assert threads()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from loopback_http import served_at
 from prometheus_client import CollectorRegistry
 from telemetry_harness import ManualClock, exporters, fleet_of, free_port, replica_at
 
@@ -20,15 +21,8 @@ from telemetry.served_models import ModelsError, ServedModels
 @asynccontextmanager
 async def answering(handler):
     """The address of a server whose /v1/models is `handler`."""
-    app = web.Application()
-    app.router.add_get("/v1/models", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served_at(handler, "/v1/models") as url:
+        yield url.removeprefix("http://")
 
 
 async def asked(address):

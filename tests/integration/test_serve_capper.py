@@ -3,15 +3,14 @@
 import contextlib
 
 import pytest
-import yaml
-from stack_harness import capping_serve, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import LONELY_FLEET, capped, write_cap, write_serve, written
+from stack_harness import replica
 from telemetry_harness import until
 
 from headrace.config_errors import BadInputError
 from headrace.serve_file import load_serve
 from headrace.service import Service
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 REPLICAS = [replica(f"{kind.lower()}-{n}", kind) for kind in ("A100", "H100") for n in range(3)]
 
@@ -19,42 +18,23 @@ REPLICAS = [replica(f"{kind.lower()}-{n}", kind) for kind in ("A100", "H100") fo
 NO_PRICE = {"price": {"enabled": False}}  # else replicas wait for what the price may do
 
 
-def cap_file(path, watts, **spec):
-    document = {
-        "apiVersion": "powercapping.climatik-project.ai/v1",
-        "kind": "PowerCappingConfig",
-        "metadata": {"name": "fleet-cap"},
-        "spec": {
-            "powerCapLimit": watts,
-            "mode": "Enforce",
-            "scaleObjectRef": [
-                {"kind": "Deployment", "metadata": {"name": name}} for name in ("a100", "h100")
-            ],
-            "safety": {"shedIntervalSeconds": 0.2, "growIntervalSeconds": 0.2, "dwellSeconds": 0},
-            "brake": {"enabled": False},
-            **spec,
-        },
-    }
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return path
+def cap_file(folder, watts, **spec):
+    safety = {"shedIntervalSeconds": 0.2, "growIntervalSeconds": 0.2, "dwellSeconds": 0}
+    spec = {"safety": safety, "brake": {"enabled": False}, **spec}
+    write_cap(folder, watts, capped("a100"), capped("h100"), **spec)
 
 
 @contextlib.asynccontextmanager
 async def served(folder, fleet, *, watts, sleep="http", **spec):
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
-    cap_file(folder / "cap.yaml", watts, **spec)
-    serve = capping_serve(fleet, sleep=sleep)
-    (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
-    async with Service(*load_serve(folder / "serve.yaml")) as service:
+    cap_file(folder, watts, **spec)
+    async with Service(*load_serve(write_serve(folder, fleet, sleep=sleep))) as service:
         yield service
 
 
 @pytest.fixture
 async def fleet():
-    simulated = SimFleet(FleetSpec(replicas=tuple(REPLICAS), time_scale=20.0))
-    await simulated.start()
-    yield simulated
-    await simulated.stop()
+    async with running_fleet(*REPLICAS) as simulated:
+        yield simulated
 
 
 def awake(service):
@@ -86,7 +66,7 @@ async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_
         idle_watts = domain.watts
 
         # The watts of idle replicas are over the cap: all that may go goes, one stays each.
-        cap_file(tmp_path / "cap.yaml", 0.3 * idle_watts, **NO_PRICE)
+        cap_file(tmp_path, 0.3 * idle_watts, **NO_PRICE)
 
         async def only_floors():
             return awake(service) == 2 and len(asleep(fleet)) == 4
@@ -102,7 +82,7 @@ async def test_a_cap_step_puts_replicas_to_sleep_and_takes_them_back(fleet, tmp_
         held = {one["type"]: one["status"] for one in shown["conditions"]}
         assert (held["Ready"], held["Enforcing"]) == ("True", "True")
 
-        cap_file(tmp_path / "cap.yaml", "100kW", **NO_PRICE)
+        cap_file(tmp_path, "100kW", **NO_PRICE)
 
         async def all_back():
             return awake(service) == 6 and not asleep(fleet)
@@ -155,24 +135,10 @@ async def test_a_file_that_is_broken_later_changes_nothing(fleet, tmp_path):
 
 
 def test_a_bad_configuration_is_named_with_file_and_field(tmp_path):
-    (tmp_path / "fleet.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "backends": [
-                    {
-                        "name": "h100",
-                        "accelerator": "H100",
-                        "parameters": 8e9,
-                        "models": ["m"],
-                        "replicas": [{"address": "127.0.0.1:9"}],
-                    }
-                ]
-            }
-        )
-    )
-    cap_file(tmp_path / "cap.yaml", "ten")
+    written(tmp_path / "fleet.yaml", LONELY_FLEET)
+    cap_file(tmp_path, "ten")
     serve = {"fleet": "fleet.yaml", "ext_proc": {"port": 0}, "capper": {"configs": ["cap.yaml"]}}
-    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
+    path = written(tmp_path / "serve.yaml", serve)
     with pytest.raises(BadInputError) as refused:
-        Service(*load_serve(tmp_path / "serve.yaml"))
+        Service(*load_serve(path))
     assert "cap.yaml: spec.powerCapLimit:" in str(refused.value)

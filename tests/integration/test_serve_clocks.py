@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 
-import nvml_harness
 import pytest
-import yaml
 from clock_agent_harness import agent_here
-from nvml_harness import FakeBoards
-from stack_harness import capping_serve, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import capped, write_cap, write_serve
+from stack_harness import replica
 from telemetry_harness import until
 
 from headrace.serve_file import load_serve
 from headrace.service import Service
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 FREE = (0, 650.0)
 REPLICAS = [replica(f"h100-{number}", "H100") for number in range(2)]
@@ -29,59 +26,27 @@ CLOCKS = {
 }
 
 
-@pytest.fixture(scope="module")
-def _library(tmp_path_factory):
-    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(2)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
-
-
 @pytest.fixture
 async def fleet():
-    simulated = SimFleet(FleetSpec(replicas=tuple(REPLICAS), time_scale=20.0))
-    await simulated.start()
-    yield simulated
-    await simulated.stop()
+    async with running_fleet(*REPLICAS) as simulated:
+        yield simulated
 
 
 def cap_file(folder, watts, **spec):
-    document = {
-        "apiVersion": "powercapping.climatik-project.ai/v1",
-        "kind": "PowerCappingConfig",
-        "metadata": {"name": "cap"},
-        "spec": {
-            "powerCapLimit": watts,
-            "mode": "Enforce",
-            "scaleObjectRef": [{"kind": "Deployment", "metadata": {"name": "h100"}}],
-            "price": {"enabled": False},
-            "replicaBounds": {"enabled": False},
-            "brake": {"enabled": False},
-            "gpuClocks": CLOCKS,
-            **spec,
-        },
-    }
-    (folder / "cap.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    off = {name: {"enabled": False} for name in ("price", "replicaBounds", "brake")}
+    write_cap(folder, watts, capped("h100"), **off, gpuClocks=CLOCKS, **spec)
 
 
 @contextlib.asynccontextmanager
 async def served(folder, fleet, agents):
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
-    serve = capping_serve(fleet, gpu_clocks={"agents": list(agents)})
-    (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
-    async with Service(*load_serve(folder / "serve.yaml")) as service:
+    path = write_serve(folder, fleet, gpu_clocks={"agents": list(agents)})
+    async with Service(*load_serve(path)) as service:
         yield service
 
 
 def owners_of(fleet):
     """One board for each replica, however the fleet file names its boards."""
-    described = fleet_file(fleet, max_running_requests=256)
-    replicas = [one for backend in described["backends"] for one in backend["replicas"]]
-    return {f"GPU-{number}": {one["address"]} for number, one in enumerate(replicas)}
+    return {f"GPU-{number}": {one} for number, one in enumerate(fleet.addresses.values())}
 
 
 async def holds(check, seconds=15):
@@ -92,7 +57,7 @@ async def holds(check, seconds=15):
 
 
 def conditions(service):
-    shown = service.capping.to_dict().get("default/cap", {})
+    shown = service.capping.to_dict().get("default/fleet-cap", {})
     return {one["type"]: one for one in shown.get("conditions", ()) if one["status"] == "True"}
 
 
@@ -101,7 +66,7 @@ def step_seconds(service):
 
 
 def readings(service):
-    return service.capping.loop.reports["default/cap"].observation.targets.values()
+    return service.capping.loop.reports["default/fleet-cap"].observation.targets.values()
 
 
 async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet, boards, tmp_path):
@@ -118,7 +83,7 @@ async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet
         await holds(
             lambda: all(now > was for now, was in zip(step_seconds(service), full, strict=True))
         )
-        (target,) = service.capping.loop.reports["default/cap"].state.targets.values()
+        (target,) = service.capping.loop.reports["default/fleet-cap"].state.targets.values()
         assert target.clock_hertz is not None
         assert "ClocksPartial" not in conditions(service)
         # The clock is seen to be in force: the action has shown its effect.
@@ -126,11 +91,11 @@ async def test_clocks_fall_under_a_cap_the_router_knows_and_all_comes_back(fleet
             lambda: [one.clock_hertz for one in readings(service)] == [boards.settings(0)[0] * 1e6]
         )
         # What is written to the status; who does not lead reads the clocks from there.
-        (told,) = service.capping.loop._entries["default/cap"].status["targets"]
+        (told,) = service.capping.loop._entries["default/fleet-cap"].status["targets"]
         assert told["clockMegaHertz"] == pytest.approx(target.clock_hertz / 1e6)
         assert told["backend"] == "h100"
         applied = [
-            one["action"] for one in service.capping.to_dict()["default/cap"]["last_actions"]
+            one["action"] for one in service.capping.to_dict()["default/fleet-cap"]["last_actions"]
         ]
         assert any("clocks at most" in one for one in applied)
         # Renewed for longer than a lease.
@@ -157,7 +122,7 @@ async def test_without_an_agent_nothing_is_applied_and_a_condition_says_so(fleet
         await holds(
             lambda: "no agent has boards of" in str(conditions(service).get("ClocksPartial"))
         )
-        (target,) = service.capping.loop.reports["default/cap"].state.targets.values()
+        (target,) = service.capping.loop.reports["default/fleet-cap"].state.targets.values()
         assert target.clock_hertz is None
 
 

@@ -10,23 +10,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import yaml
-from stack_harness import MODEL, chat_body, replica, running_stack
+from stack_files import LONELY_FLEET, MODEL, written
+from stack_harness import chat_body, replica, running_stack
 from telemetry_harness import free_port, until
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 TIMEOUT_SECONDS = 30
-FLEET = {
-    "backends": [
-        {
-            "name": "h100",
-            "accelerator": "H100",
-            "parameters": 8e9,
-            "models": [MODEL],
-            "replicas": [{"address": "127.0.0.1:9"}],
-        }
-    ]
-}
 
 
 def headrace(*arguments):
@@ -45,17 +34,15 @@ def headrace(*arguments):
 @pytest.fixture
 def serve_file(tmp_path):
     """Writes a serve file beside its fleet file; free ports unless told otherwise."""
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(FLEET), encoding="utf-8")
+    written(tmp_path / "fleet.yaml", LONELY_FLEET)
 
     def write(**changes):
-        path = tmp_path / "serve.yaml"
         sections = {
             "fleet": "fleet.yaml",
             "ext_proc": {"host": "127.0.0.1", "port": 0, "drain_seconds": 1},
             "admin": {"port": 0},
         }
-        path.write_text(yaml.safe_dump(sections | changes), encoding="utf-8")
-        return path
+        return written(tmp_path / "serve.yaml", sections | changes)
 
     return write
 
@@ -129,8 +116,9 @@ def test_every_problem_of_a_broken_file_is_named_and_nothing_is_started(serve_fi
 
 def test_problems_of_the_fleet_file_are_named_too(serve_file, tmp_path):
     path = serve_file()
-    broken = {"backends": [{**FLEET["backends"][0], "parameters": -1, "accelerator": "abacus"}]}
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(broken), encoding="utf-8")
+    (backend,) = LONELY_FLEET["backends"]
+    broken = {"backends": [{**backend, "parameters": -1, "accelerator": "abacus"}]}
+    written(tmp_path / "fleet.yaml", broken)
     status, _, problems = headrace("serve", "--config", path)
     assert status == 2
     assert f"{tmp_path}/fleet.yaml: backends.0.parameters: " in problems

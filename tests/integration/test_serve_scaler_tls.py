@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-import yaml
+from stack_files import LONELY_FLEET, capped, write_cap, written
 
 from capper.external_scaler import messages
 from headrace.capping_errors import CappingStartError
@@ -12,31 +12,10 @@ from headrace.service import Service
 from router.extproc.tls import self_signed
 from telemetry.system_clock import SystemClock
 
-FLEET = {
-    "backends": [
-        {
-            "name": "h100",
-            "accelerator": "H100",
-            "parameters": 8e9,
-            "models": ["m"],
-            "replicas": [{"address": "127.0.0.1:9"}],
-        }
-    ]
-}
-CAP = {
-    "apiVersion": "powercapping.climatik-project.ai/v1",
-    "kind": "PowerCappingConfig",
-    "metadata": {"name": "cap"},
-    "spec": {
-        "powerCapLimit": 1000,
-        "scaleObjectRef": [{"kind": "Deployment", "metadata": {"name": "h100"}}],
-    },
-}
-
 
 def service_of(folder, **scaler):
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(FLEET), encoding="utf-8")
-    (folder / "cap.yaml").write_text(yaml.safe_dump(CAP), encoding="utf-8")
+    written(folder / "fleet.yaml", LONELY_FLEET)
+    write_cap(folder, 1000, capped("h100"), mode="Observe")
     serve = {
         "fleet": "fleet.yaml",
         "ext_proc": {"unix_socket": str(folder / "ext_proc.sock"), "drain_seconds": 0},
@@ -48,8 +27,7 @@ def service_of(folder, **scaler):
             "external_scaler": {"port": 0, **scaler},
         },
     }
-    (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
-    return Service(*load_serve(folder / "serve.yaml"))
+    return Service(*load_serve(written(folder / "serve.yaml", serve)))
 
 
 def pair_in(folder):

@@ -7,8 +7,9 @@ import re
 
 import aiohttp
 import pytest
-import yaml
-from stack_harness import MODEL, OTHER_MODEL, TIMEOUTS, chat_body, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import HASTE, MODEL, OTHER_MODEL, capped, write_cap, write_serve
+from stack_harness import TIMEOUTS, chat_body, replica
 from telemetry_harness import until
 
 from headrace.envoy_command import endpoints
@@ -17,8 +18,6 @@ from headrace.envoy_process import EnvoyOptions, EnvoyProcess
 from headrace.fleet_file import load_fleet
 from headrace.serve_file import load_serve
 from headrace.service import Service
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 # grpc.aio's poller is the process's: it would be told of ends of streams on loops long closed.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,54 +32,27 @@ RISEN = re.compile(
 )
 
 
-def cap_file(path, watts, *, floor=1):
-    def ref(name, floor, priority):
-        limits = {"minReplicas": floor, "priority": priority, "wattsPerReplica": REPLICA_WATTS}
-        return {"kind": "Deployment", "metadata": {"name": name}, **limits}
-
-    pace = {
-        "shedIntervalSeconds": 0.1,
-        "growIntervalSeconds": 0.1,
-        "dwellSeconds": 0,
-        "maxDirectionChanges": 50,
-    }
-    document = {
-        "apiVersion": "powercapping.climatik-project.ai/v1",
-        "kind": "PowerCappingConfig",
-        "metadata": {"name": "fleet-cap"},
-        "spec": {
-            "powerCapLimit": watts,
-            "mode": "Enforce",
-            "scaleObjectRef": [ref("a100", 0, 0), ref("h100", floor, 5)],
-            "safety": pace,
-            "price": {"enabled": False},
-            "brake": {"enabled": False},
-        },
-    }
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+def cap_file(folder, watts, *, floor=1):
+    write_cap(
+        folder,
+        watts,
+        capped("a100", minReplicas=0, priority=0, wattsPerReplica=REPLICA_WATTS),
+        capped("h100", minReplicas=floor, priority=5, wattsPerReplica=REPLICA_WATTS),
+        safety=HASTE,
+        price={"enabled": False},
+        brake={"enabled": False},
+    )
 
 
 @contextlib.asynccontextmanager
 async def stack(folder):
     """(service, client of Envoy) on four replicas of two models."""
-    fleet = SimFleet(FleetSpec(replicas=REPLICAS, time_scale=20.0))
     async with contextlib.AsyncExitStack() as opened:
-        await fleet.start()
-        opened.push_async_callback(fleet.stop)
-        declared = fleet_file(fleet, max_running_requests=256)
-        (folder / "fleet.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
-        cap_file(folder / "cap.yaml", "100kW")
+        fleet = await opened.enter_async_context(running_fleet(*REPLICAS))
+        cap_file(folder, "100kW")
         socket = folder / "ext_proc.sock"
-        exporters = [f"http://{address}/metrics" for address in fleet.exporter_addresses.values()]
-        serve = {
-            "fleet": "fleet.yaml",
-            "ext_proc": {"unix_socket": str(socket), "drain_seconds": 0},
-            "admin": {"port": 0},
-            "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
-            "capper": {"configs": ["cap.yaml"], "period_seconds": 0.1, "sleep": "http"},
-        }
-        (folder / "serve.yaml").write_text(yaml.safe_dump(serve), encoding="utf-8")
-        service = await opened.enter_async_context(Service(*load_serve(folder / "serve.yaml")))
+        path = write_serve(folder, fleet, ext_proc={"unix_socket": str(socket)}, sleep="http")
+        service = await opened.enter_async_context(Service(*load_serve(path)))
         plan = EnvoyPlan(
             endpoints=endpoints(load_fleet(folder / "fleet.yaml")),
             ext_proc_targets=(f"unix:{socket}",),
@@ -108,7 +80,7 @@ async def asleep(service, folder, *, floor=1):
         return report and report.plan.domains[0].watts
 
     await until(watts, seconds=20)
-    cap_file(folder / "cap.yaml", 0.2 * await watts(), floor=floor)
+    cap_file(folder, 0.2 * await watts(), floor=floor)
 
     async def one_left():
         return awake(service) == (0, floor)
@@ -145,7 +117,7 @@ async def test_who_waits_wakes_a_replica_within_the_cap(tmp_path, caplog, somebo
             assert awake(service) == (0, 1), "the cap comes first, whoever waits"
         caplog.clear()
         # Room for one replica more, but not for two.
-        cap_file(tmp_path / "cap.yaml", (watts + 1.3 * REPLICA_WATTS) / 0.83)
+        cap_file(tmp_path, (watts + 1.3 * REPLICA_WATTS) / 0.83)
 
         async def has_risen():
             return rises(caplog)
@@ -166,7 +138,7 @@ async def test_a_replica_that_nobody_needs_makes_room_for_a_model_that_has_none(
         watts = await settled_watts(service)
         # One replica more does not fit; it does once one of the idle pair sleeps.
         cap_watts = (0.9 * watts + REPLICA_WATTS) / 0.83
-        cap_file(tmp_path / "cap.yaml", cap_watts)
+        cap_file(tmp_path, cap_watts)
 
         async def is_followed():
             report = service.capping.loop.reports["default/fleet-cap"]

@@ -141,14 +141,14 @@ async def test_days_do_not_overlap_and_progress_is_told(prometheus):
             step_seconds=float(STEP),
             progress=lambda read, days: told.append((read, days)),
         )
-        rows = await querier.ask_range(
+        rows = await querier.ranges().ask(
             DEFAULT_QUERY,
             start_epoch_seconds=end - DAY,
             end_epoch_seconds=end - STEP,
             step_seconds=STEP,
         )
         with pytest.raises(QueryError) as refused:
-            await querier.ask_range(
+            await querier.ranges().ask(
                 "up{", start_epoch_seconds=end - DAY, end_epoch_seconds=end, step_seconds=STEP
             )
     finally:

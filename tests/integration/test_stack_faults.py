@@ -6,9 +6,8 @@ from collections import Counter
 
 import openai
 import pytest
+from stack_files import MODEL, OTHER_MODEL
 from stack_harness import (
-    MODEL,
-    OTHER_MODEL,
     SteadyLoad,
     chat_body,
     error_of,

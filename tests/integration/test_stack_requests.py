@@ -9,16 +9,8 @@ import openai
 import pytest
 import pytest_asyncio
 from multidict import CIMultiDict
-from stack_harness import (
-    CHAT,
-    DEADLINE_SECONDS,
-    MODEL,
-    OTHER_MODEL,
-    chat_body,
-    error_of,
-    replica,
-    running_stack,
-)
+from stack_files import MODEL, OTHER_MODEL
+from stack_harness import CHAT, DEADLINE_SECONDS, chat_body, error_of, replica, running_stack
 from telemetry_harness import until
 
 from loadtest.arrivals import azure_like

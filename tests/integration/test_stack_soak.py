@@ -8,7 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from stack_harness import CHAT, MODEL, OTHER_MODEL, chat_body, replica, running_stack, steady
+from stack_files import MODEL, OTHER_MODEL
+from stack_harness import CHAT, chat_body, replica, running_stack, steady
 
 from loadtest.client import ReplayOptions, replay
 

@@ -7,28 +7,17 @@ import time
 
 import grpc
 import pytest
-import yaml
 from builders import chat
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from stack_files import LONELY_FLEET, written
 
 from headrace.config_errors import BadInputError
 from headrace.serve_file import load_serve
 from headrace.service import Service
 
-FLEET = {
-    "backends": [
-        {
-            "name": "h100",
-            "accelerator": "H100",
-            "parameters": 8.03e9,
-            "models": ["llama"],
-            "replicas": [{"address": "127.0.0.1:1"}],
-        }
-    ]
-}
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -63,16 +52,14 @@ class Collector:
 
 
 def serve_file(folder, **sections):
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(FLEET))
+    written(folder / "fleet.yaml", LONELY_FLEET)
     config = {
         "fleet": "fleet.yaml",
         "ext_proc": {"unix_socket": str(folder / "x.sock"), "drain_seconds": 0.5},
         "admin": {"port": 0},
         "telemetry": {"scrape": None},
     }
-    path = folder / "serve.yaml"
-    path.write_text(yaml.safe_dump(config | sections))
-    return path
+    return written(folder / "serve.yaml", config | sections)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -9,41 +9,26 @@ import sys
 import aiohttp
 import nvml_harness
 import pytest
-import yaml
 from clock_agent_harness import Agent, agent_here, build_library, running, until
-from nvml_harness import FakeBoards
-from stack_harness import chat_body, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import exporter_urls, write_fleet, written
+from stack_harness import chat_body, replica
 from telemetry_harness import until as shortly
 
 from headrace.main import main
 from headrace.tune_file import load_tune
 from headrace.tune_run import TuneError, Tuner
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 from telemetry.system_clock import SystemClock
 
 FREE = (0, 650.0)
+BOARDS = 1
 SPEED = 3.0
-
-
-@pytest.fixture(scope="module")
-def _library(tmp_path_factory):
-    nvml_harness.load(tmp_path_factory.mktemp("nvml"))
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(1)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
 
 
 @pytest.fixture
 async def fleet():
-    simulated = SimFleet(FleetSpec(replicas=(replica("h100-0", "H100"),), time_scale=SPEED))
-    await simulated.start()
-    yield simulated
-    await simulated.stop()
+    async with running_fleet(replica("h100-0", "H100"), time_scale=SPEED) as simulated:
+        yield simulated
 
 
 async def follow(fleet, boards):
@@ -84,13 +69,12 @@ def owner(fleet):
 
 
 def tune_file(folder, fleet, address, **fields):
-    exporters = [f"http://{one}/metrics" for one in fleet.exporter_addresses.values()]
-    (folder / "fleet.yaml").write_text(yaml.safe_dump(fleet_file(fleet, max_running_requests=256)))
+    write_fleet(folder, fleet)
     tune = {
         "fleet": "fleet.yaml",
         "backend": "h100",
         "agents": {"agents": [address]},
-        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporters}},
+        "telemetry": {"scrape": {"interval_seconds": 0.1, "exporter_urls": exporter_urls(fleet)}},
         "sweep": {
             "min_mega_hertz": 780,
             "max_mega_hertz": 1980,
@@ -102,9 +86,7 @@ def tune_file(folder, fleet, address, **fields):
         "lease_seconds": 3.0,
         **fields,
     }
-    path = folder / "tune.yaml"
-    path.write_text(yaml.safe_dump(tune), encoding="utf-8")
-    return path
+    return written(folder / "tune.yaml", tune)
 
 
 async def swept(path):

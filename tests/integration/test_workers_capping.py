@@ -4,13 +4,20 @@ import asyncio
 import contextlib
 
 import aiohttp
-import yaml
-from stack_harness import MODEL, OTHER_MODEL, TIMEOUTS, chat_body, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import (
+    HASTE,
+    MODEL,
+    OTHER_MODEL,
+    capped,
+    exporter_urls,
+    write_cap,
+    write_fleet,
+)
+from stack_harness import TIMEOUTS, chat_body, replica
 from telemetry_harness import until
 
 from headrace.demo.lane import Lane, LanePlan
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 
 REPLICAS = (
     replica("a100", "A100", models=(OTHER_MODEL,)),
@@ -21,25 +28,10 @@ DEADLINE_SECONDS = 30.0
 WORKERS = 2
 
 
-def cap_file(path, watts):
-    def ref(name, floor):
-        return {"kind": "Deployment", "metadata": {"name": name}, "minReplicas": floor}
-
-    pace = {"shedIntervalSeconds": 0.1, "growIntervalSeconds": 0.1, "dwellSeconds": 0}
-    document = {
-        "apiVersion": "powercapping.climatik-project.ai/v1",
-        "kind": "PowerCappingConfig",
-        "metadata": {"name": "fleet-cap"},
-        "spec": {
-            "powerCapLimit": watts,
-            "mode": "Enforce",
-            "scaleObjectRef": [ref("a100", 0), ref("h100", 1)],
-            "safety": {**pace, "maxDirectionChanges": 50},
-            "price": {"enabled": False},
-            "brake": {"enabled": False},
-        },
-    }
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+def cap_file(folder, watts):
+    off = {name: {"enabled": False} for name in ("price", "brake")}
+    refs = (capped("a100", minReplicas=0), capped("h100", minReplicas=1))
+    return write_cap(folder, watts, *refs, safety=HASTE, **off)
 
 
 class Router:
@@ -71,24 +63,17 @@ class Router:
 @contextlib.asynccontextmanager
 async def running(folder):
     async with contextlib.AsyncExitStack() as stack:
-        fleet = SimFleet(FleetSpec(replicas=REPLICAS, time_scale=20.0))
-        await fleet.start()
-        stack.push_async_callback(fleet.stop)
-        (folder / "fleet.yaml").write_text(
-            yaml.safe_dump(fleet_file(fleet, max_running_requests=256)), encoding="utf-8"
-        )
-        cap_file(folder / "cap.yaml", "100kW")
-        exporters = fleet.exporter_addresses.values()
+        fleet = await stack.enter_async_context(running_fleet(*REPLICAS))
         lane = await stack.enter_async_context(
             Lane(
                 LanePlan(
-                    fleet_path=folder / "fleet.yaml",
+                    fleet_path=write_fleet(folder, fleet),
                     folder=folder / "lane",
-                    exporter_urls=tuple(f"http://{address}/metrics" for address in exporters),
+                    exporter_urls=tuple(exporter_urls(fleet)),
                     scrape_interval_seconds=0.1,
                     timeouts=TIMEOUTS,
                     capper={
-                        "configs": [str(folder / "cap.yaml")],
+                        "configs": [str(cap_file(folder, "100kW"))],
                         "period_seconds": 0.1,
                         "sleep": "http",
                     },
@@ -113,7 +98,7 @@ async def test_who_waits_in_a_worker_wakes_what_the_cap_put_to_sleep(tmp_path):
 
         await until(both_are_served, seconds=DEADLINE_SECONDS)
         full_watts = await until(watts, seconds=DEADLINE_SECONDS)
-        cap_file(tmp_path / "cap.yaml", 0.2 * full_watts)
+        cap_file(tmp_path, 0.2 * full_watts)
 
         async def is_asleep():
             return engine.asleep
@@ -129,7 +114,7 @@ async def test_who_waits_in_a_worker_wakes_what_the_cap_put_to_sleep(tmp_path):
         await until(wait, seconds=DEADLINE_SECONDS)
         assert (await router.ask(MODEL))[0] == 200
         assert engine.asleep, "the cap comes first, whoever waits"
-        cap_file(tmp_path / "cap.yaml", 4.0 * full_watts)
+        cap_file(tmp_path, 4.0 * full_watts)
         answers = await asyncio.wait_for(asyncio.gather(*waiting), DEADLINE_SECONDS)
         assert [(status, content["model"]) for status, content in answers] == (
             [(200, OTHER_MODEL)] * 6

@@ -71,7 +71,7 @@ async def until_at(crew, *versions):
     """The workers decide on snapshots of these versions."""
 
     async def are_at() -> bool:
-        return [worker.version for worker in crew.workers] == list(versions)
+        return [worker.standing.version for worker in crew.workers] == list(versions)
 
     await until(are_at, seconds=DEADLINE_SECONDS)
 
@@ -92,7 +92,7 @@ async def test_one_that_cannot_keep_up_is_spared_and_catches_up(crew):
     os.kill(slow.pid, signal.SIGCONT)
 
     async def has_read() -> bool:
-        return not slow.channel.behind and slow.version > 1
+        return not slow.channel.behind and slow.standing.version > 1
 
     await until(has_read, seconds=DEADLINE_SECONDS)
     publish(workers, fleet, version + 1)
@@ -107,7 +107,8 @@ async def test_one_that_comes_late_is_told_everything(crew):
     os.kill(workers.workers[0].pid, signal.SIGKILL)
 
     async def is_back() -> bool:
-        return workers.workers[0].restarts_total == 1 and workers.workers[0].ready
+        worker = workers.workers[0]
+        return worker.restarts_total == 1 and worker.standing.ready
 
     await until(is_back, seconds=DEADLINE_SECONDS)
     await until_at(workers, 7, 7)

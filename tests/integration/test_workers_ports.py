@@ -11,18 +11,17 @@ from pathlib import Path
 
 import aiohttp
 import grpc
-import yaml
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from envoy.service.ext_proc.v3.external_processor_pb2 import HttpHeaders, ProcessingRequest
 from extproc_harness import SERVING, open_stream, request_body, request_headers
 from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
-from stack_harness import MODEL, fleet_file, replica
+from sim_vllm_harness import running_fleet
+from stack_files import LONELY_FLEET, MODEL, write_fleet, written
+from stack_harness import replica
 from telemetry_harness import free_port, until
 
-from loadtest.fleet_spec import FleetSpec
-from loadtest.sim_fleet import SimFleet
 from router.metering.als import ACCESS_LOG_SERVICE
 
 HEADRACE = Path(sys.executable).with_name("headrace")
@@ -83,12 +82,8 @@ class Served:
 async def served(folder, **sections):
     """Two simulated replicas, and the router as a process."""
     async with contextlib.AsyncExitStack() as stack:
-        fleet = SimFleet(FleetSpec(replicas=(replica("a"), replica("b")), time_scale=20.0))
-        await fleet.start()
-        stack.push_async_callback(fleet.stop)
-        (folder / "fleet.yaml").write_text(
-            yaml.safe_dump(fleet_file(fleet, max_running_requests=256)), encoding="utf-8"
-        )
+        fleet = await stack.enter_async_context(running_fleet(replica("a"), replica("b")))
+        write_fleet(folder, fleet)
         process = start(folder, sections)
         stack.callback(process.wait)
         stack.callback(process.kill)
@@ -104,7 +99,7 @@ def start(folder, sections) -> subprocess.Popen:
         "admin": {"port": 0},
         "telemetry": {"scrape": {"interval_seconds": 0.2}},
     } | sections
-    (folder / "serve.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    written(folder / "serve.yaml", config)
     with (folder / "serve.log").open("wb") as log:
         return subprocess.Popen(
             [
@@ -204,8 +199,7 @@ async def test_one_port_is_shared_and_the_parent_tells_of_health(tmp_path):
 
 
 async def test_an_address_in_use_of_any_worker_is_one_sentence(tmp_path):
-    fleet = {"backends": [backend()]}
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet), encoding="utf-8")
+    written(tmp_path / "fleet.yaml", LONELY_FLEET)
     path = tmp_path / "x.sock.1"
     path.write_text("not a socket", encoding="utf-8")
     process = start(tmp_path, {"ext_proc": {"unix_socket": str(tmp_path / "x.sock")}})
@@ -213,16 +207,6 @@ async def test_an_address_in_use_of_any_worker_is_one_sentence(tmp_path):
     lines = (tmp_path / "serve.log").read_text(encoding="utf-8").splitlines()
     assert lines[-1] == f"ext_proc: {path} exists and is not a socket."
     assert not (tmp_path / "ready.json").exists()
-
-
-def backend() -> dict:
-    return {
-        "name": "h100",
-        "accelerator": "H100",
-        "parameters": 8e9,
-        "models": [MODEL],
-        "replicas": [{"address": "127.0.0.1:9"}],
-    }
 
 
 async def test_access_logs_end_the_requests_of_whichever_worker_had_them(tmp_path):

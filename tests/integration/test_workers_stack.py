@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from stack_harness import CHAT, MODEL, SteadyLoad, chat_body, running_stack, three_h100
+from stack_files import MODEL
+from stack_harness import CHAT, SteadyLoad, chat_body, running_stack, three_h100
 from telemetry_harness import until
 
 WORKERS = 2

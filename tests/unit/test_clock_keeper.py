@@ -4,7 +4,6 @@ import logging
 
 import nvml_harness
 import pytest
-from nvml_harness import FakeBoards
 
 from capper.clocks.answers import BoardClaim, Outcome
 from capper.clocks.board import Setting
@@ -34,19 +33,6 @@ class Time:
 
     def wait(self, seconds):
         self.seconds += seconds
-
-
-@pytest.fixture(scope="session")
-def _library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nvml")
-    nvml_harness.load(folder)
-
-
-@pytest.fixture
-def boards(_library, tmp_path, monkeypatch):
-    made = FakeBoards(tmp_path / "boards").make(2)
-    monkeypatch.setenv("HEADRACE_FAKE_NVML", str(made.folder))
-    return made
 
 
 class Node:
