@@ -1,5 +1,6 @@
 """The picking rules as plain scans of the whole fleet: what the kept orders must agree with."""
 
+import msgspec
 from full_guard import predict
 
 from router.decide.demand import admits
@@ -58,7 +59,8 @@ def least_late(question):
 def overflow(question):
     """docs/decisions/0017-overflow.md"""
     demand = question.demand
-    usual = demand._replace(
+    usual = msgspec.structs.replace(
+        demand,
         prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
         ttft_objective_seconds=None,
         tpot_objective_seconds=None,
@@ -74,7 +76,12 @@ def overflow(question):
         for group in question.pool.groups
         for unit in group.units
     }
-    room = [unit for unit in units if unit.running < 30.0 * capacities.get(unit.address, 0.0)]
+    room = [
+        unit
+        for unit in units
+        if unit.running < 30.0 * capacities.get(unit.address, 0.0)
+        and unit.account.prefill_free_seconds - question.now_seconds < 30.0
+    ]
     if not room:
         return least_late(question)
     return min(room, key=lambda unit: (capacities[unit.address], unit.address))

@@ -8,6 +8,8 @@ docs/affinity.md.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import msgspec
+
 from fleet.signals import FreshnessPolicy, SignalKind
 from fleet.snapshot import FleetSnapshot
 from router.decide.affinity_adapters import Adapters
@@ -24,7 +26,6 @@ from router.decide.settings import DecideSettings
 from router.decide.unit import Unit
 
 _REPLICAS_PER_STEP = 64
-_NEAR = Demand._fields.index("near")  # the last two fields are filled in here
 
 
 class Affinity:
@@ -145,7 +146,7 @@ class Affinity:
             now_seconds=now_seconds,
         )
         session_home = None if home is None else home.address
-        return Demand._make((*demand[:_NEAR], near, session_home))
+        return msgspec.structs.replace(demand, near=near, session_home=session_home)
 
     def judge(
         self, demand: Demand, chosen: Unit, home: Unit | None, late: Callable[[Unit], float]

@@ -1,12 +1,12 @@
 """A request in the numbers that the decision compares. Pure."""
 
-from typing import NamedTuple
+import msgspec
 
 from fleet.physics import Mix
 from router.decide.affinity_nearness import NOWHERE, Nearby, Nearness
 
 
-class Demand(NamedTuple):
+class Demand(msgspec.Struct, frozen=True):
     """A request in the numbers that policies compare.
 
     Attributes:

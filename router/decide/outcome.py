@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from router.decide.affinity_sessions import SessionVerdict
 from router.decide.ledger import Ticket
 
@@ -18,7 +20,7 @@ class PickReason(StrEnum):
     POLICY = "policy"  # a baseline policy's own rule
 
 
-class Counterfactual(NamedTuple):
+class Counterfactual(msgspec.Struct, frozen=True, gc=False):
     """What least-request would have done with the same request at the same moment.
 
     Attributes:
@@ -30,7 +32,7 @@ class Counterfactual(NamedTuple):
     dynamic_joules: float
 
 
-class Pick(NamedTuple):
+class Pick(msgspec.Struct, frozen=True):
     """The chosen replica.
 
     Attributes:

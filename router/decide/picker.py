@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import takewhile
 
+import msgspec
+
 from fleet.price import PriceBoard
 from fleet.snapshot import FleetSnapshot
 from fleet.topology import Fleet
@@ -315,7 +317,9 @@ class Picker:
         self._roster.follow()
         demand, eligible = pool.admit(self.demand(facts, now_seconds))
         if not eligible:
-            if demand.refused and pool.eligible(demand._replace(refused=frozenset())):
+            if demand.refused and pool.eligible(
+                msgspec.structs.replace(demand, refused=frozenset())
+            ):
                 return rejections.refused_by_domain(retry_after_seconds)
             return rejections.no_replica(facts.model, retry_after_seconds)
         return Question(

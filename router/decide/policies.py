@@ -5,7 +5,9 @@ least late one), because shedding is decided in one place, for all of them alike
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from router.decide.affinity_choice import nearest, stays
 from router.decide.outcome import PickReason
@@ -14,7 +16,7 @@ from router.decide.request_joules import marginal_joules
 from router.decide.unit import Unit
 
 
-class Choice(NamedTuple):
+class Choice(msgspec.Struct, frozen=True):
     """A policy's answer."""
 
     unit: Unit

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from router.decide.demand import Demand
 from router.decide.group import Group
 from router.decide.ranking import Ranking
@@ -100,10 +102,10 @@ class Pool:
         """
         eligible = self.eligible(demand)
         if not eligible and demand.avoided:
-            demand = demand._replace(avoided=_NOBODY)
+            demand = msgspec.structs.replace(demand, avoided=_NOBODY)
             eligible = self.eligible(demand)
         if not eligible and demand.stalled:
-            demand = demand._replace(stalled=_NOBODY)
+            demand = msgspec.structs.replace(demand, stalled=_NOBODY)
             eligible = self.eligible(demand)
         return demand, eligible
 

@@ -1,7 +1,8 @@
 """What a policy is asked: one request, and the replicas that it may be picked for. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from router.decide.demand import Demand
 from router.decide.guard import lateness
@@ -12,7 +13,7 @@ from router.decide.request_joules import marginal_joules
 from router.decide.unit import Unit
 
 
-class Question(NamedTuple):
+class Question(msgspec.Struct, frozen=True):
     """All that a policy may look at.
 
     Attributes:
@@ -91,7 +92,8 @@ class Question(NamedTuple):
         replica of least capacity, until that has half a minute of work, and then to the next.
         """
         ranking, demand, few = self.pool.ranking(), self.demand, self.few
-        usual = demand._replace(
+        usual = msgspec.structs.replace(
+            demand,
             prompt_tokens=min(demand.prompt_tokens, demand.mix.prompt_tokens),
             ttft_objective_seconds=None,
             tpot_objective_seconds=None,

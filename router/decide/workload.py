@@ -6,7 +6,8 @@ counters, because the router never sees an answer.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from fleet.physics import Mix
 from fleet.signals import SignalKind
@@ -35,7 +36,7 @@ _Totals = dict[SignalKind, float]
 """The newest total of each counter that a replica has shown."""
 
 
-class Present(NamedTuple):
+class Present(msgspec.Struct, frozen=True):
     """The means of one moment.
 
     Attributes:

@@ -3,6 +3,8 @@
 from collections import Counter, OrderedDict, deque
 from typing import Any, NamedTuple
 
+import msgspec
+
 from router.decide.explain import Explanation
 from router.decide.ledger import Ticket
 from router.decide.outcome import Pick, Rejection
@@ -50,7 +52,7 @@ class PickRecord(NamedTuple):
             described["served_by"] = result.ticket.address
             other = result.counterfactual
             if other is not None:
-                described["counterfactual"] = other._asdict()
+                described["counterfactual"] = msgspec.structs.asdict(other)
         if isinstance(self.explanation, Explanation):
             described["explanation"] = self.explanation.to_dict()
         return described

@@ -3,6 +3,8 @@
 Off by default: scoring looks at every candidate, which a pick does not.
 """
 
+import msgspec
+
 from router.decide.explain import CandidateView, Explanation
 from router.decide.ledger import Ticket
 from router.decide.outcome import Pick, Rejection
@@ -33,7 +35,7 @@ class ScoredDecider:
         explanation = self._decider.explain(facts, now_seconds=now_seconds)
         result = self._decider.pick(facts, now_seconds=now_seconds, draw=draw)
         if isinstance(result, Pick) and isinstance(explanation, Explanation):
-            return result._replace(scores=scores(explanation))
+            return msgspec.structs.replace(result, scores=scores(explanation))
         return result
 
     def pass_on(

@@ -3,6 +3,7 @@
 import full_guard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleet.physics import Mix
 from fleet.priors import prior_profile
@@ -112,7 +113,8 @@ def smaller(demand, ratios, changes):
     if demand.near is not None:
         cached_tokens = min(demand.near.near.cached_tokens, prompt_tokens)
         changes = {"near": Known(cached_tokens), **changes}
-    return demand._replace(
+    return replace(
+        demand,
         prompt_tokens=prompt_tokens,
         output_tokens=output * demand.output_tokens,
         mix=Mix(

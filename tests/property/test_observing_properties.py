@@ -4,6 +4,7 @@ import full_scan
 from builders import chat, make_fleet, make_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fleet.price import PriceBoard
 from fleet.signals import SignalKind
@@ -110,7 +111,7 @@ def test_what_is_taken_in_by_steps_ends_as_what_is_taken_in_at_once(before, afte
     for size, draw in asked:
         first, second = place(at_once, size, draw), place(by_steps, size, draw)
         if isinstance(first, Pick) and isinstance(second, Pick):
-            assert first._replace(ticket=None) == second._replace(ticket=None)
+            assert replace(first, ticket=None) == replace(second, ticket=None)
         else:
             assert first == second
 

@@ -3,6 +3,7 @@
 from builders import make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from workers_harness import ADDRESSES, FLEET, Workers, requests, running
 
 from fleet.price import PriceBoard
@@ -74,8 +75,8 @@ class Story:
         if isinstance(expected, Pick):
             assert isinstance(answer, Pick)
             # Each picker keeps the order of its fallbacks for a while, whatever is picked.
-            expected = expected._replace(fallbacks=answer.fallbacks)
-            assert answer == expected._replace(ticket=answer.ticket)
+            expected = replace(expected, fallbacks=answer.fallbacks)
+            assert answer == replace(expected, ticket=answer.ticket)
             self.flights.append((picker, answer, expected))
         else:
             assert answer == expected

@@ -2,6 +2,7 @@
 
 from builders import chat, make_fleet, make_snapshot
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingResponse
+from msgspec.structs import replace
 
 from fleet.price import PriceBoard
 from fleet.signals import SignalKind
@@ -52,7 +53,7 @@ def test_scores_are_sent_beside_the_destination_and_only_when_there_are_some():
     scored = decider()
     picked = pick(scored)
     encoder = Encoder()
-    for told in (picked, picked._replace(scores=None)):
+    for told in (picked, replace(picked, scores=None)):
         route = Route(told.endpoints, Phase.REQUEST_BODY, "llama", told)
         message = ProcessingResponse.FromString(encoder.encode(route))
         fields = message.dynamic_metadata["envoy.lb"]
