@@ -8,9 +8,18 @@ _KIBIBYTE = 1024
 
 def cpu_seconds(pid: int) -> float:
     """User and system time so far."""
-    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    fields = text.rpartition(")")[2].split()
+    fields = stat_fields(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat behind the name, which may hold blanks.
+
+    Raises:
+        OSError: When there is no such process.
+    """
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return text.rpartition(")")[2].split()
 
 
 def resident_bytes(pid: int) -> int:

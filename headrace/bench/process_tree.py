@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from headrace.processes import peak_bytes
+from headrace.processes import peak_bytes, stat_fields
 
 _PROC = Path("/proc")
-# Fields of /proc/PID/stat behind the name, which may hold blanks: parent; own user and system time,
-# and those of children that have ended.
+# Of `stat_fields`: parent; own user and system time, and those of children that have ended.
 _PARENT, _TIMES = 1, slice(11, 15)
 
 
@@ -61,7 +60,6 @@ def _peak_bytes(pid: int) -> int:
 def _stat(pid: int) -> list[str]:
     """Its fields; none when it has ended."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        return stat_fields(pid)
     except OSError:
         return []
-    return text.rpartition(")")[2].split()
