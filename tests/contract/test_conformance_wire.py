@@ -124,10 +124,15 @@ async def gateway(picker, mode):
 
 
 async def answered(client, picker):
-    """Ask until the picker is found; Envoy refuses until its health check has passed."""
+    """Ask until the picker is found; Envoy refuses until its health check has passed.
+
+    The answer is read: a connection that is closed over it resets the stream, and an Envoy
+    whose stream is reset never sends the end of the answer.
+    """
     for _ in range(100):
         picker.messages.clear()
         async with client.post("/v1/chat/completions", data=BODY, headers=JSON) as response:
+            await response.read()
             if response.status == 200 and picker.messages:
                 return
         await asyncio.sleep(0.1)
