@@ -8,6 +8,7 @@ import grpc
 from router.decide.outcome import Pick, Rejection
 from router.extproc.decider import Waiting
 from router.extproc.events import Decided, Event
+from router.extproc.to_its_end import to_its_end
 
 
 class Inbox:
@@ -45,7 +46,7 @@ class Inbox:
     async def next(self) -> Event | Any:
         """The next event, or grpc.aio.EOF when the peer has closed its side."""
         if self._read is None:
-            self._read = asyncio.ensure_future(self._context.read())
+            self._read = asyncio.ensure_future(to_its_end(self._context.read()))
         if self._decision is not None:
             await asyncio.wait((self._read, self._decision), return_when=asyncio.FIRST_COMPLETED)
             if self._decision.done():

@@ -19,6 +19,7 @@ from router.extproc.inbox import Inbox
 from router.extproc.session import Session
 from router.extproc.session_settings import SessionSettings
 from router.extproc.states import State, StreamOutcome
+from router.extproc.to_its_end import to_its_end
 from router.metrics import RouterMetrics
 
 _log = logging.getLogger(__name__)
@@ -80,14 +81,14 @@ class ExtProcServicer:
         inbox = Inbox(context)
         self._open()
         try:
-            error = await self._converse(session, inbox, context)
+            error = await to_its_end(self._converse(session, inbox, context))
             verdict = None if error is None else self._refuse(error)
         except Exception as error:  # noqa: BLE001 - supervises one stream: a defect must end only that one
             verdict = self._verdict(session, error)
         finally:
             self._finish(session, inbox)
         if verdict is not None:
-            await context.abort(*verdict)
+            await to_its_end(context.abort(*verdict))
         await _let_resets_be_seen()
 
     async def _converse(
