@@ -41,7 +41,7 @@ def to_its_end(operation: Awaitable[_T]) -> Generator[Any, Any, _T]:
 
     grpc.aio frees what a read or a write took from C when that has ended. It cancels the handler of
     a stream that the peer resets, and what is cancelled in the middle is never freed: 80 bytes for
-    a read (a `grpc_op`), twice that and the message for a write (seen by memray, grpcio 1.85).
+    a read (a `grpc_op`), twice that and the message for a write (grpc issue 43360; grpcio 1.85).
 
     Raises:
         asyncio.CancelledError: In place of the result, when the task was cancelled meanwhile.
