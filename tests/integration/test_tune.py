@@ -132,7 +132,7 @@ async def test_without_load_or_without_energy_nothing_is_chosen_and_all_is_given
     fleet, boards, tmp_path
 ):
     short = {"sweep": {"min_mega_hertz": 1500, "max_mega_hertz": 1980, "step_mega_hertz": 480}}
-    short["sweep"] |= {"settle_seconds": 0, "window_seconds": 0.4}
+    short["sweep"] |= {"settle_seconds": 0, "window_seconds": 1.0}
     async with agent_here(tmp_path / "node", owners=owner(fleet)) as (_, address):
         found = await swept(tune_file(tmp_path, fleet, address, **short))
         assert {one.verdict for one in found.points} == {"no_load"}
