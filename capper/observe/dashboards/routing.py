@@ -141,6 +141,32 @@ _SIGHT = (
         width=8,
     ),
 )
+_PROCESSES = (
+    Panel(
+        title="Open streams",
+        unit="short",
+        queries=(("headrace_router_streams_open", "{{instance}}"),),
+        meaning="One for each request that Envoy has not ended.",
+        width=8,
+    ),
+    Panel(
+        title="Worker restarts",
+        unit="short",
+        queries=(
+            ("increase(headrace_worker_restarts_total[1h])", "{{instance}} {{worker}}"),
+            ("1 - headrace_worker_up", "{{instance}} {{worker}} is down"),
+        ),
+        meaning="In the last hour; of routers with several workers.",
+        width=8,
+    ),
+    Panel(
+        title="Memory of workers",
+        unit="bytes",
+        queries=(("headrace_worker_resident_memory_bytes", "{{instance}} {{worker}}"),),
+        meaning="Some 100 MB with a thousand replicas, and 30 KB for each open stream.",
+        width=8,
+    ),
+)
 
 ROUTING = Dashboard(
     uid="headrace-routing",
@@ -153,5 +179,6 @@ ROUTING = Dashboard(
         ("Energy", _ENERGY),
         ("Carbon", _CARBON),
         ("Sight", _SIGHT),
+        ("Processes", _PROCESSES),
     ),
 )
