@@ -15,6 +15,7 @@ from headrace.capping_errors import CappingStartError
 from headrace.config_errors import BadInputError
 from headrace.fleet_feed import SourceFactory
 from headrace.fleet_watch import FleetFileSource
+from headrace.freed_memory import give_back
 from headrace.garbage import spare
 from headrace.log_format import configure_logging
 from headrace.serve_file import ServeSection, load_serve
@@ -118,6 +119,7 @@ async def serve(
     ) as error:
         raise BadInputError(str(error)) from error
     spare(loop)
+    give_back(loop)
     if ready_file is not None:
         tell = partial(_write_ready, ready_file, service)
         tell()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
+from headrace.freed_memory import give_back
 from headrace.garbage import spare
 from headrace.log_format import configure_logging
 from headrace.workers import messages
@@ -38,6 +39,7 @@ async def _serve(channel_fd: int, board_fd: int) -> None:
         assert isinstance(setup, messages.Setup), "the first message is always this"
         configure_logging(setup.log_format, level=setup.log_level, worker=setup.index)
         spare(loop)
+        give_back(loop)
         await serve(channel, Board.open(board_fd), setup, SystemClock(), stop)
         return
 
