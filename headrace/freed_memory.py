@@ -9,11 +9,11 @@ import ctypes
 from collections.abc import Callable
 from contextlib import suppress
 
-_INTERVAL_SECONDS = 60.0
+_INTERVAL_SECONDS = 5.0
 
 
 def give_back(loop: asyncio.AbstractEventLoop) -> None:
-    """Do so once a minute, in a thread, as long as `loop` runs; without glibc nothing."""
+    """Do so every few seconds, in a thread, as long as `loop` runs; without glibc nothing."""
     with suppress(OSError, AttributeError):
         trim = ctypes.CDLL(None).malloc_trim
         loop.call_later(_INTERVAL_SECONDS, _round, loop, trim)
