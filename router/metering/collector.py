@@ -118,8 +118,7 @@ class MeteringCollector(Collector):
         for counter in _COUNTERS:
             family = CounterMetricFamily(PREFIX + counter.name, counter.text, labels=_WHO)
             for key, sums in self._series:
-                # A board below its nominal idle power could lower it; a counter may not fall.
-                family.add_metric(key, max(0.0, sums.numbers[counter.summed]))
+                family.add_metric(key, sums.numbers[counter.summed])
             yield family
         saved = GaugeMetricFamily(
             PREFIX + "saved_joules",

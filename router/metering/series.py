@@ -78,9 +78,11 @@ class Sums:
         ended: Requests by method.
         tokens: Output tokens by source.
         numbers: The rest, by name of what is summed.
+        owed_joules: By which boards have drawn less than their nominal idle power: made good before
+            more dynamic joules are counted, since a counter may not fall.
     """
 
-    __slots__ = ("duration", "ended", "joules", "numbers", "tokens", "ttfb", "ttft")
+    __slots__ = ("duration", "ended", "joules", "numbers", "owed_joules", "tokens", "ttfb", "ttft")
 
     def __init__(self) -> None:
         """Start empty."""
@@ -91,6 +93,7 @@ class Sums:
         self.ended: dict[str, int] = {}
         self.tokens: dict[str, float] = {}
         self.numbers: dict[str, float] = dict.fromkeys(SUMMED, 0.0)
+        self.owed_joules = 0.0
 
 
 SUMMED = (
@@ -146,11 +149,13 @@ class Series:
             tokens[record.tokens_source] = (
                 tokens.get(record.tokens_source, 0.0) + record.output_tokens
             )
+        above_idle_joules = (record.dynamic_joules or 0.0) - sums.owed_joules
+        sums.numbers["dynamic_joules"] += max(above_idle_joules, 0.0)
+        sums.owed_joules = max(-above_idle_joules, 0.0)
         _add_numbers(sums.numbers, record)
 
 
 def _add_numbers(numbers: dict[str, float], record: AccessRecord) -> None:
-    numbers["dynamic_joules"] += record.dynamic_joules or 0.0
     numbers["prompt_tokens"] += record.prompt_tokens or 0
     numbers["cached_prompt_tokens"] += record.cached_prompt_tokens or 0
     numbers["replica_seconds"] += record.replica_seconds
